@@ -1,0 +1,37 @@
+# One command each; `make demo` and `make test` do all the set-up from a fresh clone.
+VENV ?= .venv
+N ?= 1000
+ARGS ?=
+PY := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint fuzz clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@echo "VENV=$(VENV) is the environment, PYTHON=... makes it; ARGS=... is passed to demo and test."
+
+setup: ## make the environment: system tools, virtual environment, packages
+	@bash tools/setup.sh "$(VENV)"
+
+demo: setup ## from float weights to checked Verilog, with a report
+	$(PY) -m bitwright.demo $(ARGS)
+
+test: setup ## all tests
+	$(PY) -m pytest $(ARGS)
+
+bench: setup ## every benchmark in benchmarks/
+	@bash tools/setup.sh "$(VENV)" bench
+	@set -e; for file in benchmarks/bench_*.py; do echo "$$file"; $(PY) "$$file"; done
+
+lint: setup ## style, formatting, types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright --pythonpath "$(PY)"
+
+fuzz: setup ## N random programs through every engine (make fuzz N=1000)
+	$(PY) -m bitwright.sim.fuzz --count $(N)
+
+clean: ## remove what was built; the environment stays
+	rm -rf build dist ./*.egg-info .bitwright demo-report .pytest_cache .ruff_cache .hypothesis
+	find bitwright models hw codegen sim tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,362 @@
+"""The command line: parse, call `bitwright.api`, print.
+
+Heavy imports stand inside the command functions, so that `--help` answers at once.  With `--json`
+standard output carries JSON alone; progress and errors go to standard error.  Exit codes: 0 well,
+1 values or cycles
+disagree (`doctor`: a needed tool is missing), 2 bad input or a missing tool, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import __version__, doctor
+from .text import cell, is_plain, table
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a user's mistake is one sentence, no traceback."""
+    try:
+        args = _parser().parse_args(argv)
+        code = args.run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has gone: nothing is left to say, not even while Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        return _complain(_os_sentence(error), BAD_INPUT)
+    except ModuleNotFoundError as error:
+        if (error.name or "bitwright").split(".")[0] == "bitwright":
+            raise
+        sentence = f"the Python package {error.name} is missing; `bitwright doctor` says more"
+        return _complain(sentence, BAD_INPUT)
+    except ValueError as error:
+        if not _is_program_error(error):
+            raise
+        return _complain(str(error), BAD_INPUT)
+    return code
+
+
+# The commands
+
+
+def _compress(args: argparse.Namespace) -> int:
+    from . import api
+    from .files import read_array
+
+    program = api.compress(
+        args.network,
+        data=read_array(args.data, "--data"),
+        weights=args.weights,
+        activations=args.activations,
+        labels=read_array(args.labels, "--labels"),
+    )
+    program.save(args.output)
+    written = {
+        "model": str(args.output),
+        "network": args.network,
+        "weights": args.weights,
+        "activations": args.activations,
+    }
+    return _print(args, written, f"{args.network} compressed to {args.output}")
+
+
+def _generate(args: argparse.Namespace) -> int:
+    from . import api
+    from .files import read_fold
+
+    manifest = api.generate(
+        args.model,
+        args.output,
+        cycles_per_frame=args.cycles_per_frame,
+        fold=read_fold(args.fold),
+    )
+    return _print(args, manifest, f"{args.model} written to {args.output}")
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    from . import api
+    from .files import read_array, read_fold, save_array
+
+    result = api.simulate(
+        args.model,
+        inputs=read_array(args.inputs, "--inputs"),
+        expect=read_array(args.expect, "--expect"),
+        engine=args.engine,
+        frames=args.frames,
+        stall=args.stall,
+        seed=args.seed,
+        wave=args.wave,
+        cycles_per_frame=args.cycles_per_frame,
+        fold=read_fold(args.fold),
+        progress=_progress,
+    )
+    outputs, report = result.pop("outputs"), result.pop("report", [])
+    if args.output:
+        save_array(args.output, outputs)
+    for sentence in report:
+        print(sentence, file=sys.stderr)
+    _print(args, result, _simulated(result))
+    return OK if _agrees(result) else FAILED
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from . import api
+    from .files import read_fold
+
+    result = api.compare(
+        args.models,
+        cycles_per_frame=args.cycles_per_frame,
+        folds=[read_fold(fold) for fold in args.fold],
+    )
+    return _print(args, result, _compared(result))
+
+
+def _zoo(args: argparse.Namespace) -> int:
+    from . import api
+
+    rows = api.zoo()
+    return _print(args, rows, table(rows))
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    tools = doctor.tools()
+    complete = doctor.complete(tools)
+    found = {
+        "bitwright": __version__,
+        "complete": complete,
+        "tools": [tool.as_json() for tool in tools],
+    }
+    _print(args, found, doctor.table(tools))
+    return OK if complete else FAILED
+
+
+# What they print
+
+
+def _print(args: argparse.Namespace, value: object, text: str) -> int:
+    """Print JSON alone where it was asked for, readable text otherwise; return the code for OK."""
+    print(json.dumps(value, indent=2, ensure_ascii=False) if args.json else text)
+    return OK
+
+
+def _progress(sentence: str) -> None:
+    """Tell the user, on standard error, what long work is doing."""
+    print(f"[{time.strftime('%H:%M:%S')}] {sentence}", file=sys.stderr, flush=True)
+
+
+def _agrees(result: dict[str, Any]) -> bool:
+    """Tell whether every value and, where cycles were measured, every cycle is as promised."""
+    cycles = result["cycles"]
+    return result["mismatches"] == 0 and (
+        cycles is None or cycles["promised"] == cycles["measured"]
+    )
+
+
+def _simulated(result: dict[str, Any]) -> str:
+    verdict = "agrees" if _agrees(result) else "DISAGREES"
+    counts = f"{result['frames']} frames, {result['mismatches']} mismatches"
+    lines = [f"{result['model']} on {result['engine']}: {verdict}; {counts}"]
+    if result["cycles"]:
+        lines.append(table([{"cycles": who, **what} for who, what in result["cycles"].items()]))
+    spent = (f"{name} {seconds:.2f} s" for name, seconds in result["seconds"].items())
+    return "\n".join([*lines, "time: " + ", ".join(spent)])
+
+
+def _compared(result: dict[str, Any]) -> str:
+    parts: list[str] = []
+    for model in result["models"]:
+        heading = ", ".join(f"{k} {cell(v)}" for k, v in model.items() if is_plain(v))
+        total = {"layer": "total", **model["total"]}
+        parts.append(f"{heading}\n{table([*model['layers'], total])}")
+    return "\n\n".join(parts)
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """Return a parser of integers that refuses those below `least`."""
+
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"a whole number from {least} is expected, not {text}")
+        return int(text)
+
+    return parse
+
+
+def _probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"a share from 0 to below 1 is expected, not {text}")
+    return value
+
+
+# Errors
+
+
+def _complain(sentence: str, code: int) -> int:
+    print(f"bitwright: {sentence}", file=sys.stderr)
+    return code
+
+
+def _os_sentence(error: OSError) -> str:
+    if error.filename is None:
+        return error.strerror or str(error)
+    return f"{os.fsdecode(error.filename)}: {error.strerror}"
+
+
+def _is_program_error(error: ValueError) -> bool:
+    from bitwright.models.fixed import ProgramError
+
+    return isinstance(error, ProgramError)
+
+
+# The arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that states a mistake in one sentence, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="bitwright",
+        description="Compress a network, generate its Verilog, simulate it, compare estimates.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"bitwright {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    compress = _command(
+        commands, "compress", _compress, "turn a float network into an integer program"
+    )
+    compress.add_argument(
+        "network", metavar="NETWORK", help="a saved float network, or the name of one in the zoo"
+    )
+    compress.add_argument(
+        "--data", metavar="X.npy", type=Path, required=True, help="calibration inputs"
+    )
+    compress.add_argument(
+        "--weights", metavar="METHOD", default="bwnh", help="bwnh, int4, int8, ... (default: bwnh)"
+    )
+    compress.add_argument(
+        "--activations",
+        metavar="N",
+        type=_at_least(1),
+        default=8,
+        help="bits per activation (default: 8)",
+    )
+    compress.add_argument("--labels", metavar="Y.npy", type=Path, help="classes of the inputs")
+    _output(compress, "MODEL", "where to save the integer program", required=True)
+
+    generate = _command(commands, "generate", _generate, "write Verilog, memory files, a testbench")
+    _model(generate)
+    _output(generate, "DIR", "the folder to write", required=True)
+    _folding(generate)
+
+    simulate = _command(
+        commands, "simulate", _simulate, "run a model and compare values and cycles"
+    )
+    _model(simulate)
+    simulate.add_argument(
+        "--inputs", metavar="X.npy", type=Path, required=True, help="frames to feed, one a row"
+    )
+    simulate.add_argument("--expect", metavar="Y.npy", type=Path, help="values the outputs must be")
+    simulate.add_argument(
+        "--engine",
+        choices=["reference", "numba", "verilator", "icarus"],
+        default="verilator",
+        help="what computes (default: verilator)",
+    )
+    simulate.add_argument(
+        "--frames", metavar="N", type=_at_least(1), help="only the first N frames"
+    )
+    simulate.add_argument(
+        "--stall",
+        metavar="P",
+        type=_probability,
+        default=0.0,
+        help="share of cycles in which source and sink pause (default: 0)",
+    )
+    simulate.add_argument(
+        "--seed", metavar="S", type=_at_least(0), default=0, help="seed of the stalls (default: 0)"
+    )
+    simulate.add_argument("--wave", metavar="FILE", type=Path, help="write a waveform")
+    _output(simulate, "Y.npy", "write the outputs, in the model's own output scale")
+    _folding(simulate)
+
+    compare = _command(
+        commands, "compare", _compare, "cycles and area of models or foldings, side by side"
+    )
+    compare.add_argument("models", metavar="MODEL", nargs="+", help=MODEL_HELP)
+    compare.add_argument(
+        "--cycles-per-frame",
+        metavar="N",
+        type=_at_least(1),
+        action="append",
+        default=[],
+        help="add a column folded to N cycles a frame; may be repeated",
+    )
+    compare.add_argument(
+        "--fold",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="add a column with this folding; may be repeated",
+    )
+
+    _command(commands, "zoo", _zoo, "list the networks that come with bitwright")
+    _command(commands, "doctor", _doctor, "list the tools found, and what is missing")
+    return parser
+
+
+MODEL_HELP = "a saved integer program, or the name of one in the zoo"
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], purpose: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=purpose, description=purpose, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print JSON alone on standard output")
+    return parser
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+
+
+def _output(
+    parser: argparse.ArgumentParser, metavar: str, purpose: str, *, required: bool = False
+) -> None:
+    parser.add_argument(
+        "-o", "--output", metavar=metavar, type=Path, required=required, help=purpose
+    )
+
+
+def _folding(parser: argparse.ArgumentParser) -> None:
+    folding = parser.add_mutually_exclusive_group()
+    folding.add_argument(
+        "--cycles-per-frame", metavar="N", type=_at_least(1), help="fold to N cycles a frame"
+    )
+    folding.add_argument(
+        "--fold", metavar="FILE", type=Path, help='JSON: {"LAYER": {"pe": P, "simd": S}, ...}'
+    )

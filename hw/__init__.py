@@ -1,0 +1,14 @@
+"""How it is computed in gates, when, and at what cost: one unit per operator.  Imports models."""
+
+from . import add as add
+from . import concatenate as concatenate
+from . import convert as convert
+from . import depthwise_dot as depthwise_dot
+from . import dot as dot
+from . import fifo as fifo
+from . import fork as fork
+from . import pool as pool
+from . import requantise as requantise
+from . import thresholds as thresholds
+from . import top_k as top_k
+from . import window as window

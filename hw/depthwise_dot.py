@@ -1,0 +1,82 @@
+"""Depthwise dot products, `pe` channels a cycle: read weights, multiply, accumulate by channel."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+
+from ..models.ops import DepthwiseDot
+from .dot import lanes as lane_arithmetic
+from .elastic import accumulator, counters, lane, pipeline, resize, rom, rom_words
+from .elementwise import channel_foldings, same_lanes
+from .pool import last_taps
+from .timing import Timing, after, pipeline_timing
+from .unit import Fold, Place, Ports, Unit, component, foldings, ports, timing
+
+
+@foldings.register
+def _(op: DepthwiseDot, place: Place) -> tuple[Fold, ...]:
+    return channel_foldings(place)
+
+
+@ports.register
+def _(op: DepthwiseDot, place: Place) -> Ports:
+    return same_lanes(place)
+
+
+@timing.register
+def _(op: DepthwiseDot, place: Place) -> Timing:
+    emit = last_taps(op.weights.shape[1], place)
+    return pipeline_timing(3, len(emit), {"i": after(len(emit))}, emit)
+
+
+class DepthwiseMatrixVector(Unit):
+    """The component of `DepthwiseDot`."""
+
+    op: DepthwiseDot
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        pe, grid, weight = self.place.fold.pe, self.place.output.grid, self.op.grid
+        x_grid = self.place.inputs[0].grid
+        channels, taps = self.op.weights.shape
+        groups = channels // pe
+        last2 = Signal()
+        take = pipeline(m, 3, self.i.valid, self.o, emit=last2)
+        m.d.comb += self.i.ready.eq(take[0])
+        count = counters(m, take[0], group=groups, tap=taps)
+        tap, last = count["tap"]
+        address, _ = counters(m, take[0], address=groups * taps)["address"]
+        words = rom_words(self.op.weights.T.reshape(taps * groups, pe), weight)
+        weights = rom(m, "weights", words, weight.bits * pe, address, take[0])
+        x = Signal(self.ports.inputs[0].width)
+        first1, first2, last1 = Signal(), Signal(), Signal()
+        with m.If(take[0]):
+            m.d.sync += [x.eq(self.i.payload), first1.eq(tap == 0), last1.eq(last)]
+        with m.If(take[1]):
+            m.d.sync += [first2.eq(first1), last2.eq(last1)]
+        part, base = lane_arithmetic(x_grid, weight, taps)
+        shape = accumulator(grid)
+        line = [Signal(shape.width * pe, name=f"running{k}") for k in range(groups)]
+        sums = []
+        for k in range(pe):
+            total = part(m, lane(x, k, x_grid), lane(weights, k, weight), 1, shape.width, f"p{k}")
+            partial = Signal(total.shape(), name=f"partial{k}")
+            with m.If(take[1]):
+                m.d.sync += partial.eq(total)
+            running = line[-1][k * shape.width : (k + 1) * shape.width].as_signed()
+            result = Signal(shape, name=f"sum{k}")
+            m.d.comb += result.eq((Mux(first2, base, running) + partial)[: shape.width])
+            sums.append(result)
+        with m.If(take[2]):
+            m.d.sync += line[0].eq(Cat(*sums))
+            m.d.sync += [to.eq(source) for source, to in pairwise(line)]
+        with m.If(take[2] & last2):
+            m.d.sync += self.o.payload.eq(Cat(*(resize(s, grid.bits) for s in sums)))
+        return m
+
+
+@component.register
+def _(op: DepthwiseDot, place: Place) -> Unit:
+    return DepthwiseMatrixVector(op, place)

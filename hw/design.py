@@ -1,0 +1,355 @@
+"""A program as hardware: a unit per operator, wired by streams, folded and buffered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import lcm
+from typing import Any
+
+import numpy as np
+
+from ..models.fixed import Ints, ProgramError
+from ..models.ops import Reshape, Window
+from ..models.program import INPUT, Edge, Program
+from .convert import Narrow, Widen
+from .fifo import Fifo
+from .fork import Fork
+from .naming import identifiers
+from .schedule import Graph
+from .timing import NONE, Arc, Timing, after
+from .unit import (
+    Fold,
+    Place,
+    Port,
+    check_fold,
+    cycles,
+    foldings,
+    input_names,
+    output_names,
+    ports,
+    timing,
+)
+from .window import Buffered
+
+SOURCE = "source"
+SINK = "sink"
+LEAST_BUFFER = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """A unit of the design: an operator (or link) at a place, under a name safe for Verilog."""
+
+    name: str
+    op: Any
+    place: Place
+    layer: str | None = None
+    """The program's node, or None for a link between units."""
+
+    @property
+    def cycles(self) -> int:
+        """Closed formula: cycles per frame."""
+        return cycles(self.op, self.place)
+
+    @cached_property
+    def timing(self) -> Timing:
+        """The unit's exact timing."""
+        return timing(self.op, self.place)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A stream of the design, which carries `edge` of the program as beats of `port`."""
+
+    name: str
+    edge: str
+    port: Port
+    producer: tuple[str, str]
+    consumer: tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Units and streams of one accelerator.
+
+    folds: the folding of each node of the program (by its own name).
+    depths: entries of each buffer and words of each window's ring, by instance name; what is
+    absent gets the least that works.
+    """
+
+    program: Program
+    folds: Mapping[str, Fold]
+    depths: Mapping[str, int]
+
+    @cached_property
+    def _built(self) -> tuple[tuple[Instance, ...], tuple[Stream, ...]]:
+        return _Builder(self).build()
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """All units, in the order of the data."""
+        return self._built[0]
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """All streams, the input first and the output last."""
+        return self._built[1]
+
+    @property
+    def input(self) -> Port:
+        """The port at the design's entrance."""
+        return self.streams[0].port
+
+    @property
+    def output(self) -> Port:
+        """The port at the design's exit."""
+        return self.streams[-1].port
+
+    @cached_property
+    def interval(self) -> int:
+        """Closed formula: cycles between frames, those of the slowest unit or border."""
+        borders = (self.input.beats, self.output.beats)
+        return max(*borders, *(instance.cycles for instance in self.instances))
+
+    @cached_property
+    def limiting(self) -> str:
+        """The name of the unit (or border) that sets the interval."""
+        for instance in self.instances:
+            if instance.cycles == self.interval:
+                return instance.layer or instance.name
+        return SOURCE if self.input.beats == self.interval else SINK
+
+    @cached_property
+    def by_name(self) -> dict[str, Instance]:
+        """Instances by name."""
+        return {instance.name: instance for instance in self.instances}
+
+    def graph(self, gates: Mapping[str, np.ndarray] | None = None) -> Graph:
+        """Return the timed event graph; gates: stall patterns of "source" and "sink"."""
+        return _Composer(self).graph(gates or {})
+
+    def schedule(
+        self, frames: int, gates: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, Ints]:
+        """Return the cycle of every transfer, by stream; cycle 0 is the first input transfer.
+
+        gates: for "source" and "sink" a boolean per cycle, counted from reset's end.
+        """
+        transfers = self.transfers(self.graph(gates).evaluate(frames), frames)
+        first = transfers[self.streams[0].name][0]
+        return {name: cycles - first for name, cycles in transfers.items()}
+
+    def transfers(self, times: Mapping[str, Ints], frames: int) -> dict[str, Ints]:
+        """Return the cycle of every transfer, by stream, from an evaluated graph."""
+        composer = _Composer(self)
+        return {stream.name: composer.transfers(stream, times, frames) for stream in self.streams}
+
+
+def figures(arrivals: Ints, beats: int) -> dict[str, int | None]:
+    """The three figures from the cycles in which output beats left: first, interval, total."""
+    last = arrivals[beats - 1 :: beats]
+    return {
+        "first": int(last[0]),
+        "interval": int(last[-1] - last[-2]) if len(last) > 1 else None,
+        "total": int(last[-1]) + 1,
+    }
+
+
+class _Builder:
+    """Walks the program and places a unit per node and the links between them."""
+
+    def __init__(self, design: Design) -> None:
+        self.design, self.program = design, design.program
+        names = [node.name for node in self.program.nodes]
+        self.safe = {**identifiers(names), INPUT: SOURCE}
+        self.instances: list[Instance] = []
+        self.streams: list[Stream] = []
+        unknown = set(design.folds) - set(names)
+        if unknown:
+            raise ProgramError(
+                f"the folding names layer {sorted(unknown)[0]!r}, which program "
+                f"{self.program.name!r} has not; its layers are {', '.join(names)}"
+            )
+
+    def build(self) -> tuple[tuple[Instance, ...], tuple[Stream, ...]]:
+        self.units = {node.name: self._unit(node) for node in self.program.nodes}
+        self._wire(INPUT, (SOURCE, "o"), None)
+        for node in self.program.nodes:
+            unit = self.units[node.name]
+            if unit is not None:
+                self.instances.append(unit)
+                outputs = ports(unit.op, unit.place)
+                producer = (unit.name, output_names(outputs)[0])
+                self._wire(node.name, producer, outputs.outputs[0].lanes)
+        return tuple(self.instances), tuple(self.streams)
+
+    def _unit(self, node: Any) -> Instance | None:
+        if isinstance(node.op, Reshape):
+            return None
+        edges = self.program.edges
+        inputs = tuple(edges[name] for name in node.inputs)
+        fold = self.design.folds.get(node.name, Fold())
+        place = Place(inputs, edges[node.name], fold)
+        check_fold(node.name, node.op, place)
+        name = self.safe[node.name]
+        op = node.op
+        if isinstance(op, Window):
+            op = Buffered(op, self.design.depths.get(name, 0))
+        return Instance(name, op, place, node.name)
+
+    def _readers(self, edge: str) -> list[tuple[Instance | None, int]]:
+        """Who reads an edge, through reshapes; None stands for the design's output."""
+        found: list[tuple[Instance | None, int]] = []
+        for reader, number in self.program.consumers[edge]:
+            unit = self.units[reader]
+            found += [(unit, number)] if unit is not None else self._readers(reader)
+        return found or [(None, 0)]
+
+    def _wire(self, edge: str, producer: tuple[str, str], lanes: int | None) -> None:
+        """Lead an edge from its producer to all its readers; the source takes any lanes."""
+        readers = self._readers(edge)
+        wanted = [self._lanes(unit, number, lanes) for unit, number in readers]
+        lanes = lanes or (wanted[0] if len(readers) == 1 else max(wanted))
+        producers = [producer]
+        stem = self.safe[edge]
+        if len(readers) > 1:
+            producers = self._fork(edge, stem, producer, lanes, len(readers))
+        for k, ((unit, number), want) in enumerate(zip(readers, wanted, strict=True)):
+            name = stem if len(readers) == 1 else f"{stem}__{k}"
+            self._link(edge, name, producers[k], lanes, want, unit, number)
+
+    def _lanes(self, unit: Instance | None, number: int, lanes: int | None) -> int:
+        if unit is None:
+            return lanes or 1
+        return ports(unit.op, unit.place).inputs[number].lanes
+
+    def _fork(
+        self, edge: str, stem: str, producer: tuple[str, str], lanes: int, branches: int
+    ) -> list[tuple[str, str]]:
+        fork = self._add(f"{stem}__fork", Fork(branches), edge, Fold(lanes))
+        self._stream(edge, stem, producer, (fork.name, "i"), lanes)
+        return [(fork.name, name) for name in output_names(ports(fork.op, fork.place))]
+
+    def _link(
+        self, edge: str, name: str, producer: tuple[str, str], have: int, want: int,
+        unit: Instance | None, number: int,
+    ) -> None:  # fmt: skip
+        """Widen, narrow and buffer between one producer and one consumer."""
+        meeting = lcm(have, want)
+        at = producer
+        lanes = have
+        for op, suffix, target in ((Widen(), "widen", meeting), (Narrow(), "narrow", want)):
+            if target != lanes:
+                link = self._add(f"{name}__{suffix}", op, edge, Fold(target, lanes))
+                self._stream(edge, f"{name}__to_{suffix}", at, (link.name, "i"), lanes)
+                at, lanes = (link.name, "o"), target
+        depth = self.design.depths.get(f"{name}__fifo", LEAST_BUFFER)
+        fifo = self._add(f"{name}__fifo", Fifo(depth), edge, Fold(lanes))
+        self._stream(edge, f"{name}__to_fifo", at, (fifo.name, "i"), lanes)
+        if unit is None:
+            consumer = (SINK, "i")
+            name = "output"
+        else:
+            consumer = (unit.name, input_names(ports(unit.op, unit.place))[number])
+            name = f"{unit.name}__{consumer[1]}"
+        self._stream(edge, name, (fifo.name, "o"), consumer, lanes)
+
+    def _add(self, name: str, op: Any, edge: str, fold: Fold) -> Instance:
+        place = Place((self.program.edges[edge],), self.program.edges[edge], fold)
+        self.instances.append(Instance(name, op, place))
+        return self.instances[-1]
+
+    def _stream(
+        self, edge: str, name: str, producer: tuple[str, str], consumer: tuple[str, str], lanes: int
+    ) -> None:
+        port = Port.of(self.program.edges[edge], lanes)
+        self.streams.append(Stream(name, edge, port, producer, consumer))
+
+
+class _Composer:
+    """Joins the timings of all units into one graph.
+
+    A transfer of a stream is the step of the consumer's stage that takes it, so arcs to and from
+    an output port become arcs to and from that stage.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self.design = design
+        self.from_port = {stream.producer: stream for stream in design.streams}
+
+    def graph(self, gates: Mapping[str, np.ndarray]) -> Graph:
+        design = self.design
+        stages = {SOURCE: design.input.beats, SINK: design.output.beats}
+        arcs = self._arcs(SOURCE, Arc(SOURCE, "o", 0, after(design.input.beats)))
+        arcs += self._arcs(SOURCE, Arc("o", SOURCE, 1, after(design.input.beats, 1)))
+        for instance in design.instances:
+            for stage, steps in instance.timing.stages.items():
+                stages[f"{instance.name}.{stage}"] = steps
+            for arc in instance.timing.arcs:
+                arcs += self._arcs(instance.name, arc)
+        return Graph(stages, arcs, gates)
+
+    def _taker(self, stream: Stream) -> tuple[str, Ints, int]:
+        """The stage that takes a stream, the step that takes beat k, and its steps per frame."""
+        name, port = stream.consumer
+        if name == SINK:
+            beats = stream.port.beats
+            return SINK, after(beats), beats
+        timing = self.design.by_name[name].timing
+        stage, at = timing.takes[port]
+        return f"{name}.{stage}", at, timing.stages[stage]
+
+    def _arcs(self, name: str, arc: Arc) -> list[Arc]:
+        source, destination, index = f"{name}.{arc.src}", f"{name}.{arc.dst}", arc.index
+        if name == SOURCE:
+            source = destination = SOURCE
+        out = self.from_port.get((name, arc.dst))
+        if out is not None:
+            destination, at, steps = self._taker(out)
+            spread = np.full(steps, NONE)
+            spread[at] = index
+            index = spread
+        into = self.from_port.get((name, arc.src))
+        if into is not None:
+            source, at, steps = self._taker(into)
+            index = self._follow(index, at, steps)
+        return [Arc(source, destination, arc.delay, index)]
+
+    @staticmethod
+    def _follow(index: Ints, at: Ints, steps: int) -> Ints:
+        """Beat numbers to the steps that take them; negative beats are of earlier frames."""
+        waits = index != NONE
+        frame, beat = np.divmod(np.where(waits, index, 0), len(at))
+        return np.where(waits, at[beat] + frame * steps, index)
+
+    def transfers(self, stream: Stream, times: Mapping[str, Ints], frames: int) -> Ints:
+        """The cycle of every transfer of a stream."""
+        stage, at, steps = self._taker(stream)
+        every = (np.arange(frames)[:, None] * steps + at).ravel()
+        return times[stage][every]
+
+
+def with_depths(design: Design, depths: Mapping[str, int]) -> Design:
+    """The same design with other buffers."""
+    return replace(design, depths=dict(depths))
+
+
+def folding_choices(program: Program) -> dict[str, tuple[Fold, ...]]:
+    """Every folding of every node that has hardware."""
+    edges = program.edges
+    return {
+        node.name: foldings(
+            node.op, Place(tuple(edges[name] for name in node.inputs), edges[node.name])
+        )
+        for node in program.nodes
+        if not isinstance(node.op, Reshape)
+    }
+
+
+def placed(program: Program, name: str, fold: Fold) -> Place:
+    """The place of a node under a folding."""
+    node = next(node for node in program.nodes if node.name == name)
+    inputs: tuple[Edge, ...] = tuple(program.edges[edge] for edge in node.inputs)
+    return Place(inputs, program.edges[name], fold)

@@ -1,0 +1,242 @@
+"""The matrix-vector unit, folded PE x SIMD: (N/PE) * (S/SIMD) cycles a vector, no bubbles.
+
+Three elastic stages: read operands, multiply and add up the lanes, accumulate.  The issue stage
+takes input only on the first pass over the rows; later passes read the vector from a buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
+from amaranth.lib import memory
+
+from ..models.fixed import Grid, Ints
+from ..models.ops import Dot
+from .elastic import accumulator, counters, numbers, pipeline, resize, rom, rom_words, tree_sum
+from .timing import Timing, pipeline_timing
+from .unit import (
+    Fold,
+    Place,
+    Port,
+    Ports,
+    Unit,
+    component,
+    cycles,
+    divisors,
+    foldings,
+    ports,
+    timing,
+)
+
+Part = Callable[[Module, Value, Value, int, int, str], Value]
+"""(m, x, w, simd, width, name) -> what one step adds to a row."""
+Multiply = Callable[[Module, Value, Value, str], list[Value]]
+"""(m, x, w, name) -> terms whose sum is the product of one lane."""
+
+
+@foldings.register
+def _(op: Dot, place: Place) -> tuple[Fold, ...]:
+    rows, columns = op.weights.shape
+    return tuple(Fold(pe, simd) for pe in divisors(rows) for simd in divisors(columns))
+
+
+@ports.register
+def _(op: Dot, place: Place) -> Ports:
+    return Ports(
+        (Port.of(place.inputs[0], place.fold.simd),), (Port.of(place.output, place.fold.pe),)
+    )
+
+
+def folded(op: Dot, fold: Fold) -> tuple[int, int]:
+    """Passes over the rows and over the columns: (N/PE, S/SIMD)."""
+    rows, columns = op.weights.shape
+    return rows // fold.pe, columns // fold.simd
+
+
+def weight_rows(op: Dot, fold: Fold) -> Ints:
+    """Weights in the order in which they are read: (passes, PE*SIMD), PE outermost in a word."""
+    rows, columns = folded(op, fold)
+    tiles = op.weights.reshape(rows, fold.pe, columns, fold.simd)
+    return tiles.transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+
+
+@timing.register
+def _(op: Dot, place: Place) -> Timing:
+    rows, columns = folded(op, place.fold)
+    vectors = place.inputs[0].elements // op.weights.shape[1]
+    step = np.arange(vectors * rows * columns, dtype=np.int64).reshape(vectors, rows, columns)
+    emit = np.zeros(step.shape, bool)
+    emit[:, :, -1] = True
+    return pipeline_timing(3, step.size, {"i": step[:, 0].ravel()}, emit.ravel())
+
+
+@cycles.register
+def _(op: Dot, place: Place) -> int:
+    rows, columns = folded(op, place.fold)
+    return place.inputs[0].elements // op.weights.shape[1] * rows * columns
+
+
+class MatrixVector(Unit):
+    """The component of `Dot`."""
+
+    op: Dot
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        fold, grid = self.place.fold, self.place.output.grid
+        rows, columns = folded(self.op, fold)
+        acc_shape = accumulator(grid)
+        take = Signal(name="issue")
+        count = counters(m, take, column=columns, row=rows)
+        (column, last), (row, _) = count["column"], count["row"]
+        first_row = Signal()
+        last2 = Signal()
+        m.d.comb += first_row.eq(row == 0)
+        takes = pipeline(m, 3, ~first_row | self.i.valid, self.o, emit=last2)
+        m.d.comb += [take.eq(takes[0]), self.i.ready.eq(takes[0] & first_row)]
+
+        # Stage 0: the weights of this step, and its input from the stream or from the buffer.
+        address, _ = counters(m, take, address=rows * columns)["address"]
+        words = rom_words(weight_rows(self.op, fold), self.op.grid)
+        width = self.op.grid.bits * fold.pe * fold.simd
+        weights = rom(m, "weights", words, width, address, take)
+        x = self._input(m, take, first_row, column, rows, columns)
+        first1, last1, first2 = Signal(), Signal(), Signal()
+        with m.If(takes[0]):
+            m.d.sync += [first1.eq(column == 0), last1.eq(last)]
+
+        # Stage 1: what the lanes add to each row.
+        with m.If(takes[1]):
+            m.d.sync += [first2.eq(first1), last2.eq(last1)]
+        per_row = fold.simd * self.op.grid.bits
+        part, base = lanes(self.place.inputs[0].grid, self.op.grid, self.op.weights.shape[1])
+        results = []
+        for pe in range(fold.pe):
+            row_weights = Signal(per_row, name=f"w{pe}")
+            m.d.comb += row_weights.eq(weights[pe * per_row : (pe + 1) * per_row])
+            total = part(m, x, row_weights, fold.simd, acc_shape.width, f"p{pe}")
+            partial = Signal(total.shape(), name=f"partial{pe}")
+            with m.If(takes[1]):
+                m.d.sync += partial.eq(total)
+            # Stage 2: accumulate at the result's width; prefix sums may wrap.
+            acc = Signal(acc_shape, name=f"acc{pe}")
+            result = Signal(acc_shape, name=f"sum{pe}")
+            start = C(base, acc_shape)
+            m.d.comb += result.eq((Mux(first2, start, acc) + partial)[: acc_shape.width])
+            with m.If(takes[2]):
+                m.d.sync += acc.eq(result)
+            results.append(resize(result, grid.bits))
+        with m.If(takes[2] & last2):
+            m.d.sync += self.o.payload.eq(Cat(*results))
+        return m
+
+    def _input(
+        self, m: Module, take: Value, first_row: Value, column: Value, rows: int, columns: int
+    ) -> Value:
+        """The input beat of the step that stage 0 took, valid in stage 1."""
+        fresh = Signal(self.ports.inputs[0].width)
+        with m.If(take):
+            m.d.sync += fresh.eq(self.i.payload)
+        if rows == 1:
+            return fresh
+        m.submodules.buffer = buffer = memory.Memory(
+            shape=self.ports.inputs[0].width, depth=columns, init=[]
+        )
+        write, read = buffer.write_port(), buffer.read_port()
+        reuse = Signal()
+        m.d.comb += [
+            write.addr.eq(column),
+            write.data.eq(self.i.payload),
+            write.en.eq(take & first_row),
+            read.addr.eq(column),
+            read.en.eq(take),
+        ]
+        with m.If(take):
+            m.d.sync += reuse.eq(~first_row)
+        x = Signal(self.ports.inputs[0].width)
+        m.d.comb += x.eq(Mux(reuse, read.data, fresh))
+        return x
+
+
+@component.register
+def _(op: Dot, place: Place) -> Unit:
+    return MatrixVector(op, place)
+
+
+def lanes(inputs: Grid, weights: Grid, size: int) -> tuple[Part, int]:
+    """The arithmetic of a row's lanes, and the value from which the accumulator starts.
+
+    Returns (part, base): part(m, x, w, simd, width, name) is what one step adds.  The datapath is
+    chosen by the two grids; all of them equal the plain sum of products modulo 2**width.
+    """
+    if weights.bipolar and inputs.bipolar:
+        return _xnor, -size
+    if weights.bipolar and (inputs.lo, inputs.hi) == (-1, 1):
+        return _masked_xnor, 0
+    if weights.bipolar:
+        return _with(inputs, _add_or_subtract), 0
+    if (weights.lo, weights.hi) == (-1, 1):
+        return _with(inputs, _ternary), 0
+    return _with(inputs, _products(weights)), 0
+
+
+def _xnor(m: Module, x: Value, w: Value, simd: int, width: int, name: str) -> Value:
+    """Twice the number of equal signs; the accumulator starts at -S: 2*equal - S is left."""
+    equal = Signal(simd, name=f"{name}_equal")
+    m.d.comb += equal.eq(~(x ^ w))
+    return Cat(C(0, 1), tree_sum(m, list(equal), name))
+
+
+def _masked_xnor(m: Module, x: Value, w: Value, simd: int, width: int, name: str) -> Value:
+    """Two's complement of {-1, 0, 1} is (valid, negative): 2*popcount(equal) - popcount(valid)."""
+    valid, equal = Signal(simd, name=f"{name}_valid"), Signal(simd, name=f"{name}_equal")
+    negative = Cat(*(x[2 * k + 1] for k in range(simd)))
+    m.d.comb += [
+        valid.eq(Cat(*(x[2 * k] for k in range(simd)))),
+        equal.eq(valid & (negative ^ w)),
+    ]
+    both = Cat(C(0, 1), tree_sum(m, list(equal), f"{name}_e"))
+    return both - tree_sum(m, list(valid), f"{name}_v")
+
+
+def _with(inputs: Grid, multiply: Multiply) -> Part:
+    """Turn the products of single lanes into the sum over a row's lanes."""
+
+    def part(m: Module, x: Value, w: Value, simd: int, width: int, name: str) -> Value:
+        values = numbers(m, x, simd, inputs, f"{name}_x")
+        bits = len(w) // simd
+        terms = [
+            term
+            for k, value in enumerate(values)
+            for term in multiply(m, value, w[k * bits : (k + 1) * bits], f"{name}_m{k}")
+        ]
+        return tree_sum(m, terms, name, width)
+
+    return part
+
+
+def _add_or_subtract(m: Module, x: Value, w: Value, name: str) -> list[Value]:
+    """X or -x = ~x + 1: the ones are added with the terms, which spares a carry chain a lane."""
+    flipped = Signal(len(x) + (0 if x.shape().signed else 1), name=name)
+    m.d.comb += flipped.eq(resize(x, len(flipped)) ^ (~w[0]).replicate(len(flipped)))
+    return [flipped.as_signed(), ~w[0]]
+
+
+def _ternary(m: Module, x: Value, w: Value, name: str) -> list[Value]:
+    """X, 0 or -x; bit 0 of a ternary weight says nonzero, bit 1 negative."""
+    flipped = Signal(len(x) + (0 if x.shape().signed else 1), name=name)
+    kept = resize(x, len(flipped)) & w[0].replicate(len(flipped))
+    m.d.comb += flipped.eq(kept ^ w[1].replicate(len(flipped)))
+    return [flipped.as_signed(), w[1]]
+
+
+def _products(weights: Grid) -> Multiply:
+    def multiply(m: Module, x: Value, w: Value, name: str) -> list[Value]:
+        value = w.as_signed() if weights.signed else w
+        product = Signal((x * value).shape(), name=name)
+        m.d.comb += product.eq(x * value)
+        return [product]
+
+    return multiply

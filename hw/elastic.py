@@ -1,0 +1,142 @@
+"""Building blocks of elastic units: pipelines whose stages wait only for data and for room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth.hdl import C, Cat, Module, Mux, Shape, Signal, Value, ValueLike, signed
+from amaranth.lib import memory
+
+from ..models.fixed import Grid, Ints
+
+
+def pipeline(m: Module, stages: int, start: ValueLike, o: Any, emit: ValueLike = 1) -> list[Signal]:
+    """Add the control of `stages` elastic stages and return their `take` signals.
+
+    Stage 0 takes a step when `start` holds and the register behind it is free or being freed; the
+    last stage, on steps where `emit` holds, waits for the output register `o` instead.  Its timing
+    is `timing.pipeline_timing`.  Registers between stages are the caller's, written under
+    `take[k]`; so is `o.payload`, written under `take[-1]`.
+    """
+    take = [Signal(name=f"take{k}") for k in range(stages)]
+    full = [Signal(name=f"full{k}") for k in range(stages - 1)]
+    emits = Signal(name="emits")
+    m.d.comb += emits.eq(Value.cast(emit) != 0)
+    for k in range(stages):
+        here = Value.cast(start) if k == 0 else full[k - 1]
+        room = ~emits | ~o.valid | o.ready if k == stages - 1 else ~full[k] | take[k + 1]
+        m.d.comb += take[k].eq(here & room)
+    for k, flag in enumerate(full):
+        m.d.sync += flag.eq(take[k] | (flag & ~take[k + 1]))
+    m.d.sync += o.valid.eq((take[-1] & emits) | (o.valid & ~o.ready))
+    return take
+
+
+def counter(m: Module, limit: int, advance: ValueLike, name: str) -> tuple[Signal, Value]:
+    """Count 0 .. limit - 1 and wrap, one up whenever `advance` holds; also whether it is last."""
+    value = Signal(range(limit), name=name)
+    last = Signal(name=f"{name}_last")
+    m.d.comb += last.eq(value == limit - 1)
+    if limit > 1:
+        with m.If(Value.cast(advance)):
+            m.d.sync += value.eq(Mux(last, 0, value + 1))
+    return value, last
+
+
+def counters(m: Module, advance: ValueLike, **limits: int) -> dict[str, tuple[Signal, Value]]:
+    """Nested counters, the innermost first: each advances when all inner ones wrap."""
+    made: dict[str, tuple[Signal, Value]] = {}
+    carry = Value.cast(advance)
+    for name, limit in limits.items():
+        made[name] = counter(m, limit, carry, name)
+        carry = carry & made[name][1]
+    return made
+
+
+def rom(
+    m: Module, name: str, words: Sequence[int], width: int, addr: Value, enable: Value
+) -> Value:
+    """Read a constant memory: the word at `addr` appears in the cycle after `enable` and stays."""
+    contents = memory.Memory(shape=width, depth=len(words), init=words)
+    m.submodules[name] = contents
+    port = contents.read_port()
+    m.d.comb += [port.addr.eq(addr), port.en.eq(enable)]
+    return port.data
+
+
+def rom_words(values: Ints, grid: Grid) -> list[int]:
+    """Pack rows (D, lanes) of values into D words, lane 0 in the least significant bits."""
+    words = []
+    for row in grid.encode(values).tolist():
+        word = 0
+        for lane, code in enumerate(row):
+            word |= code << (lane * grid.bits)
+        words.append(word)
+    return words
+
+
+def number(bits: Value, grid: Grid) -> Value:
+    """The number that `grid.bits` stored bits stand for."""
+    if grid.bipolar:
+        return Cat(C(1, 1), ~bits[0]).as_signed()
+    return bits.as_signed() if grid.signed else bits
+
+
+def lane(word: Value, index: int, grid: Grid) -> Value:
+    """The stored bits of one lane."""
+    return word[index * grid.bits : (index + 1) * grid.bits]
+
+
+def numbers(m: Module, word: Value, lanes: int, grid: Grid, name: str) -> list[Value]:
+    """The lanes of a word as numbers, each a named signal so that it is written once."""
+    made: list[Value] = []
+    for k in range(lanes):
+        value = number(lane(word, k, grid), grid)
+        wire = Signal(value.shape(), name=f"{name}{k}")
+        m.d.comb += wire.eq(value)
+        made.append(wire)
+    return made
+
+
+def stored(value: Value, grid: Grid) -> Value:
+    """The bits that stand for a number which is known to lie on `grid`."""
+    if grid.bipolar:
+        return ~resize(value, 2)[1]
+    return resize(value, grid.bits)
+
+
+def resize(value: Value, width: int) -> Value:
+    """The low `width` bits, extended by the value's own sign where it is narrower."""
+    shape = value.shape()
+    if len(value) >= width:
+        return value[:width]
+    fill = value[-1].replicate(width - len(value)) if shape.signed else C(0, width - len(value))
+    return Cat(value, fill)
+
+
+def tree_sum(m: Module, values: Sequence[Value], name: str, width: int | None = None) -> Value:
+    """Add up in a balanced tree, each sum as wide as it must be, and at most `width` bits.
+
+    Beyond `width` bits sums wrap, which is harmless where the result is used modulo 2**width.
+    """
+    level, depth = list(values), 0
+    while len(level) > 1:
+        pairs: list[Value] = []
+        for k in range(0, len(level) - 1, 2):
+            total = level[k] + level[k + 1]
+            shape = total.shape()
+            if width is not None and shape.width > width:
+                shape = Shape(width, signed=shape.signed)
+            wire = Signal(shape, name=f"{name}_{depth}_{k // 2}")
+            m.d.comb += wire.eq(total[: shape.width])
+            pairs.append(wire)
+        if len(level) % 2:
+            pairs.append(level[-1])
+        level, depth = pairs, depth + 1
+    return level[0]
+
+
+def accumulator(grid: Grid) -> Shape:
+    """Two's complement of the result's width: prefix sums may wrap, the last one cannot."""
+    return signed(grid.bits + (0 if grid.signed else 1))

@@ -1,0 +1,1 @@
+"""What is computed: networks, compression, and the exact integer program."""

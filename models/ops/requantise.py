@@ -1,0 +1,69 @@
+"""Multiply, round, shift and clamp: scales and biases absorbed in integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..fixed import Ints, ProgramError, round_shift
+from ..program import Edge, Op, fits
+
+
+@dataclass(frozen=True, eq=False)
+class Requantise(Op):
+    """y[..., c] = clamp((x[..., c] * multiplier[c] + bias[c] + 2**(shift-1)) >> shift, lo, hi).
+
+    Round half up, arithmetic shift; `multiplier` and `bias` have shape (C,); 1 <= shift <= 62.
+    """
+
+    multiplier: Ints
+    bias: Ints
+    shift: int
+    lo: int
+    hi: int
+
+    def check(self) -> None:
+        if self.multiplier.ndim != 1 or self.multiplier.shape != self.bias.shape:
+            raise ProgramError(
+                "Requantise has one multiplier and one bias per channel, not shapes "
+                f"{self.multiplier.shape} and {self.bias.shape}"
+            )
+        if not 1 <= self.shift <= 62:
+            raise ProgramError(f"Requantise shifts by 1 to 62 bits, not {self.shift}")
+        if self.lo > self.hi:
+            raise ProgramError(f"Requantise clamps to lo <= hi, not {self.lo}..{self.hi}")
+
+    def infer(self, *edges: Edge) -> Edge:
+        (x,) = edges
+        channels = len(self.multiplier)
+        if x.channels != channels:
+            raise ProgramError(
+                f"Requantise has {channels} channels, and the last axis of {x.shape} is "
+                f"{x.channels}; give one multiplier per channel"
+            )
+        lo, hi = self.sums(x)
+        fits("a product before rounding", [*lo, *hi])
+        ends = [
+            np.clip(np.array([v >> self.shift for v in bound], np.int64), self.lo, self.hi)
+            for bound in (lo, hi)
+        ]
+        return Edge(x.shape, ends[0], ends[1])
+
+    def sums(self, x: Edge) -> tuple[list[int], list[int]]:
+        """Bounds of x*multiplier + bias + half per channel, in Python integers."""
+        half = 1 << (self.shift - 1)
+        lo, hi = [], []
+        for low, high, m, b in zip(
+            x.lo.tolist(), x.hi.tolist(), self.multiplier.tolist(), self.bias.tolist(), strict=True
+        ):
+            ends = (low * m + b + half, high * m + b + half)
+            # The product alone is a wire in hardware and a word in NumPy: it must fit as well.
+            fits("a product before rounding", (low * m, high * m))
+            lo.append(min(ends))
+            hi.append(max(ends))
+        return lo, hi
+
+    def __call__(self, *xs: Ints) -> Ints:
+        (x,) = xs
+        return round_shift(x, self.multiplier, self.bias, self.shift, self.lo, self.hi)

@@ -1,0 +1,1 @@
+"""Whether it is true: kernels, RTL simulation, fuzzing and comparison."""

@@ -1,0 +1,1 @@
+"""Numba kernels of the operators, one a file."""

