@@ -63,7 +63,7 @@ def _compress(args: argparse.Namespace) -> int:
         activations=args.activations,
         labels=read_array(args.labels, "--labels"),
     )
-    program.save(args.output)
+    api.save(program, args.output)
     written = {
         "model": str(args.output),
         "network": args.network,
@@ -159,9 +159,11 @@ def _progress(sentence: str) -> None:
 
 def _agrees(result: dict[str, Any]) -> bool:
     """Tell whether every value and, where cycles were measured, every cycle is as promised."""
-    cycles = result["cycles"]
-    return result["mismatches"] == 0 and (
-        cycles is None or cycles["promised"] == cycles["measured"]
+    cycles, streams = result["cycles"], result["streams"]
+    return (
+        result["mismatches"] == 0
+        and (cycles is None or cycles["promised"] == cycles["measured"])
+        and (streams is None or streams["differences"] == 0)
     )
 
 
@@ -170,7 +172,13 @@ def _simulated(result: dict[str, Any]) -> str:
     counts = f"{result['frames']} frames, {result['mismatches']} mismatches"
     lines = [f"{result['model']} on {result['engine']}: {verdict}; {counts}"]
     if result["cycles"]:
-        lines.append(table([{"cycles": who, **what} for who, what in result["cycles"].items()]))
+        cycles = result["cycles"].items()
+        lines.append(table([{"cycles": who, **(what or {})} for who, what in cycles]))
+    if result["streams"]:
+        lines.append(
+            "{checked} streams, {transfers} transfers compared in value and cycle, "
+            "{differences} differences".format(**result["streams"])
+        )
     spent = (f"{name} {seconds:.2f} s" for name, seconds in result["seconds"].items())
     return "\n".join([*lines, "time: " + ", ".join(spent)])
 

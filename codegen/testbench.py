@@ -135,8 +135,10 @@ class Checker:
             "words": [f"{max(word, 0):x}" for _, word, _ in self.received],
             "cycles": [cycle for cycle, _, _ in self.received],
             "first_input": traced[0][0][0] if traced[0][0] else 0,
-            "streams": len(traced),
-            "transfers": sum(len(cycles) for cycles, _ in traced),
+            "streams": {
+                stream["name"]: cycles
+                for stream, (cycles, _) in zip(self.model.streams, traced, strict=True)
+            },
         }
 
     def _compare(self, stream: dict[str, Any], cycles: list[int], words: list[int]) -> None:

@@ -36,14 +36,19 @@ class Outcome:
     wrong: differences by kind ("values", "cycles", "missing", "tlast"), all streams together.
     report: a sentence for each of the first ones.  outputs: (N, *shape), what the RTL gave, short
     if words are missing.  cycles: of each output transfer, from the first input transfer.
+    streams: the same of each transfer of every stream, by name.
     """
 
     wrong: dict[str, int]
     report: list[str]
     outputs: Ints
     cycles: Ints
-    streams: int
-    transfers: int
+    streams: dict[str, Ints]
+
+    @property
+    def transfers(self) -> int:
+        """Transfers compared with the schedule and the reference."""
+        return sum(map(len, self.streams.values()))
 
     @property
     def right(self) -> bool:
@@ -185,10 +190,12 @@ def _outcome(result: dict[str, Any], trial: Trial) -> Outcome:
     shape = design.program.output.shape
     frames = len(values) // design.program.output.elements
     outputs = values[: frames * design.program.output.elements].reshape(frames, *shape)
-    cycles = np.array(result["cycles"], np.int64) - result["first_input"]
-    return Outcome(
-        result["wrong"], result["report"], outputs, cycles, result["streams"], result["transfers"]
-    )
+    start = result["first_input"]
+    streams = {
+        name: np.array(cycles, np.int64) - start for name, cycles in result["streams"].items()
+    }
+    cycles = np.array(result["cycles"], np.int64) - start
+    return Outcome(result["wrong"], result["report"], outputs, cycles, streams)
 
 
 def _keep_wave(cwd: Path, build: Path, wave: Path) -> None:

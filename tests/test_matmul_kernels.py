@@ -193,6 +193,15 @@ def test_int8_matmul_refuses_what_int32_may_not_hold(pack):
         int8_matmul(np.zeros((1, 65_794), np.uint8), pack(w))
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("rows", [127, 128, 129, 300])
+@pytest.mark.parametrize("pack", FORMS)
+def test_int8_matmul_crosses_strips_of_rows_and_blocks_of_depth(pack, rows, dtype):
+    rng = np.random.default_rng(rows)
+    x, w = random_bytes(rng, dtype, (rows, 1300)), random_bytes(rng, np.int8, (70, 1300))
+    assert_equal(int8_matmul(x, pack(w)), reference(x, w), np.int32)
+
+
 @pytest.mark.parametrize("pack", FORMS)
 def test_int8_matmul_takes_strided_rows(pack):
     x = random_bytes(np.random.default_rng(0), np.int8, (12, 64))

@@ -355,7 +355,10 @@ def damage(path, change) -> str:
     [
         (
             lambda d, a: d.pop("name"),
-            "an object with name, input_shape, metadata, nodes is expected; save it again",
+            (
+                "an object with name, input_shape, input_range, metadata, nodes is expected; save it "
+                "again"
+            ),
         ),
         (lambda d, a: d.update(name=3), "name is a str, not '3'"),
         (
@@ -383,6 +386,10 @@ def damage(path, change) -> str:
             "node 'n1': bias is an array of float32 or float64, not int64; convert it",
         ),
         (
+            lambda d, a: d.update(input_range=[3, 3]),
+            "network 'net': input_range is two integers, the smaller first, not (3, 3)",
+        ),
+        (
             lambda d, a: d.update(input_shape=[4, "4", 2]),
             "network 'net': input_shape holds integers from 1 to 65536, not (4, '4', 2)",
         ),
@@ -403,6 +410,7 @@ def test_the_saved_document_is_as_documented(tmp_path):
         "document": {
             "name": "net",
             "input_shape": [4, 4, 2],
+            "input_range": [],
             "metadata": {},
             "nodes": [
                 {

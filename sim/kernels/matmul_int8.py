@@ -32,6 +32,7 @@ from numba.extending import intrinsic
 from .matmul_wide import EXACT_LIMITS, chunked_float_matmul
 
 OFFSET = 128
+STRIP = 128  # Rows whose copy and sums stay in the second-level cache; a multiple of BLOCK.
 INT32_MAX = 2**31 - 1
 
 # The largest magnitude of an activation by its type.
@@ -108,7 +109,7 @@ class PanelWeights:
         return cls(engine, panels, sums, outputs, length, _norm(weights))
 
     def product(self, x: Array) -> Array:
-        """Multiply a padded copy of x, raised to unsigned, and cut the result."""
+        """Multiply padded copies of strips of x, raised to unsigned, and cut the result."""
         if not self.engine.available():
             raise RuntimeError(
                 f"these weights are packed for {self.engine.feature}, which is not available here; "
@@ -116,13 +117,15 @@ class PanelWeights:
             )
         raised = OFFSET if x.dtype == np.int8 else 0
         rows, depth = _padded(x.shape, self.engine.rows, self.engine.depth)
-        words = _aligned((rows, depth // 4))
-        octets = words.view(np.uint8)
-        octets[len(x) :] = octets[:, x.shape[1] :] = 0
-        np.bitwise_xor(x.view(np.uint8), np.uint8(raised), out=octets[: len(x), : x.shape[1]])
+        words = _aligned((min(rows, STRIP), depth // 4))
         out = _aligned((rows, len(self.sums)))
-        out[...] = self.sums * np.int32(-raised)
-        self.engine.multiply(words, self.panels, out)
+        for first in range(0, rows, STRIP):
+            strip, sums = x[first : first + STRIP], out[first : first + STRIP]
+            # The padding stays as it is: its columns meet weights of zero, its rows are cut.
+            octets = words.view(np.uint8)[: len(strip), : x.shape[1]]
+            np.bitwise_xor(strip.view(np.uint8), np.uint8(raised), out=octets)
+            sums[...] = self.sums * np.int32(-raised)
+            self.engine.multiply(words[: len(sums)], self.panels, sums)
         return np.ascontiguousarray(out[: len(x), : self.outputs])
 
 

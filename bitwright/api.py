@@ -1,0 +1,262 @@
+"""The three verbs and what they need: load, compress, generate, simulate, compare, zoo.
+
+A model is a saved integer program (its path), the name of a network in the zoo, or a `Program`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitwright.codegen.bench import Trial
+from bitwright.codegen.folding import build
+from bitwright.codegen.project import generate as write_project
+from bitwright.codegen.verilog import write_rtl
+from bitwright.hw.design import SINK, SOURCE, Design, figures
+from bitwright.models import saved
+from bitwright.models import zoo as models_zoo
+from bitwright.models.fixed import Ints, ProgramError
+from bitwright.models.lower import quantise
+from bitwright.models.network import Network
+from bitwright.models.program import Program
+from bitwright.sim import kernels, rtl
+from bitwright.sim.compare import compare_designs
+
+Array = NDArray[Any]
+Model = str | Path | Program
+Fold = Mapping[str, Mapping[str, int]]
+Progress = Callable[[str], None]
+
+
+def load(model: Model) -> Program:
+    """Return the integer program of a model."""
+    if isinstance(model, Program):
+        return model
+    known = models_zoo.programs()
+    if str(model) in known and not Path(model).exists():
+        return known[str(model)].load()
+    if not Path(model).exists() and Path(model).suffix == "":
+        raise ProgramError(
+            f"{model} is neither a file nor in the zoo; the zoo has {', '.join(known)}"
+        )
+    return saved.load(model)
+
+
+def generate(
+    model: Model, out: str | Path, cycles_per_frame: int | None = None, fold: Fold | None = None
+) -> dict[str, Any]:
+    """Write a project folder (Verilog, memory files, bench, manifest); return the manifest.
+
+    cycles_per_frame: the folding of least parallelism that takes at most so many; fold: a folding
+    per layer, {layer: {"pe": P, "simd": S}}.
+    """
+    return write_project(build(load(model), cycles_per_frame, fold), Path(out))
+
+
+def simulate(
+    model: Model,
+    inputs: Array,
+    expect: Array | None = None,
+    engine: str = "verilator",
+    frames: int | None = None,
+    stall: float = 0.0,
+    seed: int = 0,
+    wave: str | Path | None = None,
+    cycles_per_frame: int | None = None,
+    fold: Fold | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Run frames through an engine and compare with the reference, value by value.
+
+    Returns {"model", "engine", "frames", "mismatches", "streams", "cycles", "seconds", "outputs",
+    "report"}: `mismatches` counts output values that differ from the reference or from `expect`;
+    `streams` says how many streams and transfers inside the RTL were compared and how many differ
+    in value or cycle (null for reference and numba); `cycles` holds the promised and the measured
+    figures (null with stalls and without RTL); `outputs` are in the model's own output scale.
+    """
+    tell = progress or (lambda _: None)
+    program = load(model)
+    x = program.check_input(np.asarray(inputs))[:frames]
+    if len(x) == 0:
+        raise ProgramError("there is no frame to simulate; give at least one input")
+    start = time.perf_counter()
+    tell(f"computing {len(x)} frames by the definitions")
+    reference = program(x)
+    result: dict[str, Any] = {
+        "model": program.name,
+        "engine": engine,
+        "frames": len(x),
+        "mismatches": 0,
+        "streams": None,
+        "cycles": None,
+        "seconds": {"reference": time.perf_counter() - start},
+        "report": [],
+    }
+    start = time.perf_counter()
+    if engine == "reference":
+        outputs = reference
+    elif engine == "numba":
+        outputs = kernels.run(program, x)
+        result["seconds"]["numba"] = time.perf_counter() - start
+    else:
+        rtl.check_engine(engine)
+        design = build(program, cycles_per_frame, fold)
+        outputs = _run_rtl(design, x, engine, stall, seed, wave, result, tell)
+    wrong = _differences(outputs, reference)
+    if expect is not None:
+        wrong |= _unexpected(program, outputs, np.asarray(expect)[: len(x)], reference.shape)
+    result["mismatches"] = int(wrong.sum())
+    result["outputs"] = _scaled(program, outputs)
+    return result
+
+
+def _run_rtl(
+    design: Design, x: Ints, engine: str, stall: float, seed: int, wave: str | Path | None,
+    result: dict[str, Any], tell: Progress,
+) -> Ints:  # fmt: skip
+    start = time.perf_counter()
+    tell("writing Verilog")
+    gates = stall_pattern(design, len(x), stall, seed)
+    trial = Trial("dut", design, write_rtl(design), x, gates)
+    written = time.perf_counter() - start
+    run = rtl.simulate([trial], engine, wave=Path(wave) if wave else None, tell=tell)
+    outcome = run.outcomes[0]
+    result["seconds"] |= {"generate": written, **run.seconds}
+    result["report"] = outcome.report
+    result["streams"] = {
+        "checked": len(outcome.streams),
+        "transfers": outcome.transfers,
+        "differences": sum(outcome.wrong.values()),
+    }
+    if not gates:
+        promised = design.schedule(len(x))[design.streams[-1].name]
+        result["cycles"] = {
+            "promised": figures(promised, design.output.beats),
+            "measured": rtl.measured(outcome, design),
+        }
+    return outcome.outputs
+
+
+def stall_pattern(design: Design, frames: int, stall: float, seed: int) -> dict[str, Any]:
+    """Seeded stalls at both ends: each cycle is closed with probability `stall`, independently."""
+    if not 0 <= stall < 1:
+        raise ProgramError(f"a share of stalls is from 0 to below 1, not {stall}")
+    if stall == 0:
+        return {}
+    cycles = int((frames + 4) * design.interval / (1 - stall)) + 1000
+    rng = np.random.default_rng(seed)
+    return {end: rng.random(cycles) >= stall for end in (SOURCE, SINK)}
+
+
+def _differences(outputs: Ints, reference: Ints) -> NDArray[np.bool_]:
+    """Which reference values the outputs miss; frames that never came are missed whole."""
+    wrong = np.ones(reference.shape, bool)
+    wrong[: len(outputs)] = outputs != reference[: len(outputs)]
+    return wrong
+
+
+def _unexpected(
+    program: Program, outputs: Ints, expect: Array, shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """Which outputs, in their own scale, lie off the expected ones by over a thousandth step."""
+    if expect.shape != shape:
+        raise ProgramError(f"expected values have shape {shape}, not {expect.shape}; reshape them")
+    border = program.output_border
+    step = np.array([float(scale) for scale in border.scale])
+    wrong = np.ones(shape, bool)
+    off = np.abs(border.real(outputs) - expect[: len(outputs)])
+    wrong[: len(outputs)] = ~(off <= step / 1000)
+    return wrong
+
+
+def _scaled(program: Program, outputs: Ints) -> Array:
+    """Outputs in the model's own scale: integers as they are where that is 1."""
+    border = program.output_border
+    if set(border.scale) == {1} and set(border.offset) == {0}:
+        return outputs
+    return border.real(outputs)
+
+
+def compare(
+    models: Sequence[Model],
+    cycles_per_frame: Sequence[int] = (),
+    folds: Sequence[Fold | None] = (),
+    engine: str | None = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Models and foldings side by side, per layer and in total.
+
+    Each model appears once per entry of `cycles_per_frame` and `folds`, or once with the default
+    folding.  `engine` measures the cycles in RTL ("auto": Icarus, else Verilator; None: not).
+    """
+    designs: list[Design] = []
+    for model in models:
+        program = load(model)
+        designs += [build(program, cycles_per_frame=target) for target in cycles_per_frame]
+        designs += [build(program, fold=fold) for fold in folds if fold is not None]
+        if not cycles_per_frame and not folds:
+            designs.append(build(program))
+    return {"models": compare_designs(designs, engine, progress or (lambda _: None))}
+
+
+def compress(
+    network: Network | str | Path,
+    data: Array | None = None,
+    weights: str = "bwnh",
+    activations: int = 8,
+    labels: Array | None = None,
+) -> Program:
+    """Compress a float network (a `Network`, its file, or its name in the zoo) to a program.
+
+    data: calibration inputs (N, *shape).  weights: a method ("bwnh", "ternary", "int4", ...);
+    activations: bits of each activation (2 to 8); labels: classes of `data` (N,), for the accuracy
+    on it in the program's metadata.
+    """
+    if data is None:
+        raise ProgramError("compression needs calibration data; give inputs of the network")
+    program = quantise(_network(network), data, weights, activations, kernels.execute)
+    if labels is None:
+        return program
+    accuracy = top_1(kernels.run(program, data), labels)
+    return replace(program, metadata={**program.metadata, "calibration_accuracy": accuracy})
+
+
+def top_1(outputs: Array, labels: Array) -> float:
+    """The share of rows whose largest value (the first of equals) stands at the label."""
+    scores = outputs.reshape(len(outputs), -1)
+    if labels.shape != (len(scores),):
+        raise ProgramError(
+            f"labels are one class per input, of shape ({len(scores)},), not {labels.shape}"
+        )
+    best = scores.argmax(1) if scores.shape[1] > 1 else scores[:, 0]
+    return float((best == labels).mean())
+
+
+def _network(network: Network | str | Path) -> Network:
+    if isinstance(network, Network):
+        return network
+    known = models_zoo.networks()
+    if str(network) in known and not Path(network).exists():
+        return known[str(network)].load()
+    if not Path(network).exists() and Path(network).suffix == "":
+        raise ProgramError(
+            f"{network} is neither a file nor a float network of the zoo, which has "
+            f"{', '.join(known)}"
+        )
+    return Network.load(network)
+
+
+def save(program: Program, path: str | Path) -> None:
+    """Write an integer program to a file, which `load` reads."""
+    saved.save(program, path)
+
+
+def zoo() -> list[dict[str, Any]]:
+    """What comes with bitwright: name, shapes, range and accuracy of each network."""
+    return [entry.describe() for entry in models_zoo.entries()]

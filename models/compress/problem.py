@@ -1,0 +1,87 @@
+"""The layer problem that compression methods solve, and how it is gathered from calibration data.
+
+With X (S x R) the inputs of one layer in the float network at R output positions, Xq those it sees
+behind the compressed prefix, W (S x N) its weights and T = X^T W, every method minimises
+
+    || T - Xq^T What ||_F^2  =  sum_n ( what_n^T G what_n - 2 c_n^T what_n + t_n )
+    G = Xq Xq^T  (S x S)      c = Xq T  (S x N)      t_n = || T_n ||^2
+
+over its own set of What.  G and c are sums over positions, so chunks of X suffice.  Using Xq
+instead of X in G and c is the asymmetric form: the errors of earlier layers are repaired instead of
+piling up (Hu, Wang and Cheng, arXiv 1802.02733; Wu et al., arXiv 1512.06473).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..fixed import ProgramError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerProblem:
+    """gram = G (S, S), cross = c^T (N, S), energy = t (N,)."""
+
+    gram: Floats
+    cross: Floats
+    energy: Floats
+
+    @classmethod
+    def data_free(cls, weights: Floats) -> LayerProblem:
+        """The problem with G = I: to be near the weights (N, S) themselves."""
+        return cls(np.eye(weights.shape[1]), weights.copy(), (weights**2).sum(1))
+
+    def error(self, approximation: Floats) -> Floats:
+        """The squared response error of What^T (N, S), one per filter: (N,)."""
+        quadratic = (approximation @ self.gram * approximation).sum(1)
+        return quadratic - 2 * (self.cross * approximation).sum(1) + self.energy
+
+    def damped(self, weights: Floats, strength: float) -> LayerProblem:
+        """Add strength * mean(diag G) * ||W - What||^2 to the error.
+
+        Inputs that calibration never excited leave G singular, and their weights would run away.
+        """
+        pull = strength * float(np.mean(np.diag(self.gram)))
+        return LayerProblem(
+            self.gram + pull * np.eye(len(self.gram)),
+            self.cross + pull * weights,
+            self.energy + pull * (weights**2).sum(1),
+        )
+
+
+class Gatherer:
+    """Sums up the problem of one layer with weights (N, S), chunk by chunk."""
+
+    def __init__(self, weights: NDArray[Any]):
+        self.weights = weights.astype(np.float64)
+        count, size = weights.shape
+        self.gram = np.zeros((size, size))
+        self.cross = np.zeros((count, size))
+        self.energy = np.zeros(count)
+        self.positions = 0
+
+    def add(self, inputs: NDArray[Any], compressed_inputs: NDArray[Any]) -> None:
+        """Add R positions: inputs (R, S) in the float network, and behind the compressed prefix.
+
+        Both are in real units (integers of the prefix already multiplied by their scale).
+        """
+        x, xq = inputs.astype(np.float64), compressed_inputs.astype(np.float64)
+        target = x @ self.weights.T
+        self.gram += xq.T @ xq
+        self.cross += target.T @ xq
+        self.energy += (target**2).sum(0)
+        self.positions += len(x)
+
+    def problem(self, damping: float = 0.01) -> LayerProblem:
+        """The damped problem of everything added."""
+        if not self.positions or not self.gram.any():
+            raise ProgramError(
+                "calibration gives a layer no input but zeros; use images on which it is active"
+            )
+        return LayerProblem(self.gram, self.cross, self.energy).damped(self.weights, damping)

@@ -1,0 +1,146 @@
+"""Designs side by side: bits, weights, operations, cycles three ways, estimated area."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..codegen.bench import Trial
+from ..codegen.project import sample_frames
+from ..codegen.verilog import write_rtl
+from ..hw.design import Design, Instance, figures
+from ..models.fixed import Ints
+from ..models.ops import DepthwiseDot, Dot
+from ..models.program import Op
+from . import rtl
+
+Progress = Callable[[str], None]
+FRAMES = 3
+
+
+def compare_designs(
+    designs: Sequence[Design], engine: str | None, tell: Progress
+) -> list[dict[str, Any]]:
+    """One entry per design: {"model", "interval", "limiting", "layers", "total"}.
+
+    Cycles stand three times: by closed formula (a layer's own cycles per frame), by the schedule
+    and measured in RTL (null without an engine): the cycle in which the layer's last beat of the
+    first frame leaves, and the interval between the last two frames.
+    """
+    if engine == "auto":
+        engine = "icarus" if shutil.which("iverilog") else "verilator"
+    return [_entry(design, engine, tell) for design in designs]
+
+
+def _entry(design: Design, engine: str | None, tell: Progress) -> dict[str, Any]:
+    scheduled = design.schedule(FRAMES)
+    traced = _traced(design, engine, tell) if engine else None
+    layers = [
+        _layer(design, instance, scheduled, traced)
+        for instance in design.instances
+        if instance.layer is not None
+    ]
+    return {
+        "model": design.program.name,
+        "folding": {n: {"pe": f.pe, "simd": f.simd} for n, f in design.folds.items()},
+        "interval": design.interval,
+        "limiting": design.limiting,
+        "engine": engine,
+        "layers": layers,
+        "total": _total(design, layers, scheduled, traced),
+    }
+
+
+def _traced(design: Design, engine: str, tell: Progress) -> dict[str, Ints]:
+    """Cycles of every transfer, measured on random frames."""
+    tell(f"measuring {design.program.name} under {engine}")
+    frames = sample_frames(design.program.input, FRAMES)
+    trial = Trial("dut", design, write_rtl(design), frames, {})
+    return rtl.simulate([trial], engine, tell=tell).outcomes[0].streams
+
+
+def _layer(
+    design: Design, instance: Instance, scheduled: dict[str, Ints], traced: dict[str, Ints] | None
+) -> dict[str, Any]:
+    stream = next(s for s in design.streams if s.producer[0] == instance.name)
+    fold = instance.place.fold
+    op = _operator(instance)
+    return {
+        "layer": instance.layer,
+        "operator": type(op).__name__,
+        "pe": fold.pe,
+        "simd": fold.simd,
+        "bits": instance.place.output.grid.bits,
+        "weights": weights(op),
+        "weight_bits": weight_bits(op),
+        "operations": operations(op, instance),
+        "formula": instance.cycles,
+        "schedule": _last(scheduled[stream.name], stream.port.beats),
+        "rtl": _last(traced[stream.name], stream.port.beats) if traced else None,
+        **estimate(instance),
+    }
+
+
+def _operator(instance: Instance) -> Op:
+    """The program's operator behind a unit (windows are wrapped with their buffer)."""
+    return getattr(instance.op, "op", instance.op)
+
+
+def _last(cycles: Ints, beats: int) -> int | None:
+    return int(cycles[beats - 1]) if len(cycles) >= beats else None
+
+
+def _total(
+    design: Design,
+    layers: list[dict[str, Any]],
+    scheduled: dict[str, Ints],
+    traced: dict[str, Ints] | None,
+) -> dict[str, Any]:
+    output = design.streams[-1]
+    beats = output.port.beats
+    summed = ("weights", "weight_bits", "operations")
+    return {
+        **{key: sum(layer[key] for layer in layers) for key in summed},
+        "formula": design.interval,
+        "schedule": figures(scheduled[output.name], beats),
+        "rtl": figures(traced[output.name], beats)
+        if traced is not None and len(traced[output.name]) >= beats
+        else None,
+        **estimate_design(design),
+    }
+
+
+def weights(op: Op) -> int:
+    """How many weights an operator has."""
+    return int(op.weights.size) if isinstance(op, Dot | DepthwiseDot) else 0
+
+
+def weight_bits(op: Op) -> int:
+    """Bits of all weights, as stored."""
+    return weights(op) * op.grid.bits if isinstance(op, Dot | DepthwiseDot) else 0
+
+
+def operations(op: Op, instance: Instance) -> int:
+    """Multiply-adds (or their binary and ternary forms) per frame; comparisons and the like not."""
+    if isinstance(op, Dot):
+        return int(instance.place.output.elements) * op.weights.shape[1]
+    if isinstance(op, DepthwiseDot):
+        return int(instance.place.inputs[0].elements)
+    return 0
+
+
+def estimate(instance: Instance) -> dict[str, int | None]:
+    """Estimated LUT, FF, BRAM and DSP of a unit; null where no calibrated model exists yet."""
+    return {"lut": None, "ff": None, "bram": None, "dsp": None}
+
+
+def estimate_design(design: Design) -> dict[str, int | None]:
+    """Estimated area of all units, links included."""
+    parts = [estimate(instance) for instance in design.instances]
+    return {
+        key: None if any(p[key] is None for p in parts) else int(np.sum([p[key] for p in parts]))
+        for key in parts[0]
+    }

@@ -1,0 +1,77 @@
+"""Small programs for tests, each with every value decided by its seed."""
+
+import numpy as np
+
+from bitwright.models.fixed import BINARY, TERNARY, signed, unsigned
+from bitwright.models.ops import (
+    Add,
+    Concatenate,
+    DepthwiseDot,
+    Dot,
+    MaxPool,
+    Requantise,
+    Reshape,
+    SumPool,
+    Thresholds,
+    TopK,
+    Window,
+)
+from bitwright.models.program import INPUT, Edge, Node, Program
+
+
+def chain(name, edge, *ops):
+    """A program of operators one after another."""
+    nodes, source = [], INPUT
+    for number, op in enumerate(ops):
+        nodes.append(Node(f"{type(op).__name__.lower()}{number}", op, (source,)))
+        source = nodes[-1].name
+    return Program(name, edge, tuple(nodes))
+
+
+def binary_convolution(seed=0, name="binary_conv"):
+    """6x6x4 signs -> padded 3x3 convolution -> sign -> dense int4 layer of 10 outputs."""
+    rng = np.random.default_rng(seed)
+    return chain(
+        name,
+        Edge.of((6, 6, 4), BINARY),
+        Window((3, 3), padding=(1, 1, 1, 1)),
+        Dot(rng.choice([-1, 1], (8, 36)), BINARY),
+        Thresholds(rng.integers(-5, 5, (8, 1)), np.full(8, -1), np.full(8, 2)),
+        Reshape((288,)),
+        Dot(rng.integers(-8, 8, (10, 288)), signed(4)),
+    )
+
+
+def every_operator(seed=0, name="every_op"):
+    """One program in which every operator occurs, a branch, padding and a global pool included."""
+    rng = np.random.default_rng(seed)
+    ones = np.ones(4, int)
+    return Program(
+        name,
+        Edge.of((6, 6, 2), unsigned(4)),
+        (
+            Node("win", Window((3, 3), padding=(1, 1, 1, 1)), (INPUT,)),
+            Node("conv", Dot(rng.integers(-1, 2, (4, 18)), TERNARY), ("win",)),
+            Node("act", Requantise(3 * ones, rng.integers(-99, 99, 4), 5, -8, 7), ("conv",)),
+            Node("dwin", Window((3, 3), padding=(1, 1, 1, 1)), ("act",)),
+            Node("dw", DepthwiseDot(rng.integers(-4, 4, (4, 9)), signed(3)), ("dwin",)),
+            Node("dact", Requantise(ones, 0 * ones, 3, -8, 7), ("dw",)),
+            Node("sum", Add(), ("act", "dact")),
+            Node("both", Concatenate(), ("sum", "act")),
+            Node("pwin", Window((2, 2), (2, 2)), ("both",)),
+            Node("pool", MaxPool(4), ("pwin",)),
+            Node("all", Reshape((1, 1, 72)), ("pool",)),
+            Node("global", SumPool(9), ("all",)),
+            Node("sign", Thresholds(rng.integers(-20, 20, (8, 3)), np.arange(8), ones[0] * np.array([1, -1] * 4)), ("global",)),
+            Node("fc", Dot(rng.choice([-1, 1], (6, 8)), BINARY), ("sign",)),
+            Node("top", TopK(2), ("fc",)),
+        ),
+    )  # fmt: skip
+
+
+def frames(program, count, seed=0):
+    """Random inputs over the whole range of a program's input."""
+    rng = np.random.default_rng(seed)
+    edge = program.input
+    values = rng.integers(edge.lo, edge.hi, (count, *edge.shape), endpoint=True)
+    return np.where(values >= 0, 1, -1) if edge.step == 2 else values
