@@ -8,7 +8,18 @@ from ..models.ops import Add
 from .elastic import numbers, pipeline, resize
 from .elementwise import same_lanes
 from .timing import Timing, after, pipeline_timing
-from .unit import Fold, Place, Ports, Unit, component, divisors, foldings, ports, timing
+from .unit import (
+    Fold,
+    Place,
+    Ports,
+    Unit,
+    component,
+    divisors,
+    fill,
+    foldings,
+    ports,
+    timing,
+)
 
 
 @foldings.register
@@ -25,6 +36,11 @@ def _(op: Add, place: Place) -> Ports:
 def _(op: Add, place: Place) -> Timing:
     beats = place.output.elements // place.fold.pe
     return pipeline_timing(1, beats, {"i0": after(beats), "i1": after(beats)})
+
+
+@fill.register
+def _(op: Add, place: Place) -> int:
+    return 1
 
 
 class Adder(Unit):

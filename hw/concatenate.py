@@ -19,6 +19,7 @@ from .unit import (
     Unit,
     component,
     divisors,
+    fill,
     foldings,
     input_names,
     ports,
@@ -50,6 +51,11 @@ def _(op: Concatenate, place: Place) -> Timing:
     names = input_names(ports(op, place))
     takes = {name: np.flatnonzero(sequence == k).astype(np.int64) for k, name in enumerate(names)}
     return pipeline_timing(1, len(sequence), takes)
+
+
+@fill.register
+def _(op: Concatenate, place: Place) -> int:
+    return 1
 
 
 class Concatenation(Unit):

@@ -14,7 +14,18 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 
 from .elastic import counter, pipeline
 from .timing import Arc, Timing, after, pipeline_timing
-from .unit import Fold, Place, Port, Ports, Unit, component, foldings, ports, timing
+from .unit import (
+    Fold,
+    Place,
+    Port,
+    Ports,
+    Unit,
+    component,
+    fill,
+    foldings,
+    ports,
+    timing,
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,16 @@ def _(op: Narrow, place: Place) -> Timing:
             Arc("o", "load", 0, word * parts - 1),
         ),
     )
+
+
+@fill.register
+def _(op: Widen, place: Place) -> int:
+    return place.fold.pe // place.fold.simd
+
+
+@fill.register
+def _(op: Narrow, place: Place) -> int:
+    return 1
 
 
 class Widener(Unit):

@@ -12,7 +12,7 @@ from .elastic import accumulator, counters, lane, pipeline, resize, rom, rom_wor
 from .elementwise import channel_foldings, same_lanes
 from .pool import last_taps
 from .timing import Timing, after, pipeline_timing
-from .unit import Fold, Place, Ports, Unit, component, foldings, ports, timing
+from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, timing
 
 
 @foldings.register
@@ -29,6 +29,12 @@ def _(op: DepthwiseDot, place: Place) -> Ports:
 def _(op: DepthwiseDot, place: Place) -> Timing:
     emit = last_taps(op.weights.shape[1], place)
     return pipeline_timing(3, len(emit), {"i": after(len(emit))}, emit)
+
+
+@fill.register
+def _(op: DepthwiseDot, place: Place) -> int:
+    channels, taps = op.weights.shape
+    return (taps - 1) * (channels // place.fold.pe) + 3
 
 
 class DepthwiseMatrixVector(Unit):

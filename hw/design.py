@@ -25,6 +25,7 @@ from .unit import (
     Port,
     check_fold,
     cycles,
+    fill,
     foldings,
     input_names,
     output_names,
@@ -52,6 +53,11 @@ class Instance:
     def cycles(self) -> int:
         """Closed formula: cycles per frame."""
         return cycles(self.op, self.place)
+
+    @property
+    def fill(self) -> int:
+        """Closed formula: cycles from the first input beat to the first output beat."""
+        return fill(self.op, self.place)
 
     @cached_property
     def timing(self) -> Timing:
@@ -112,6 +118,15 @@ class Design:
         """Closed formula: cycles between frames, those of the slowest unit or border."""
         borders = (self.input.beats, self.output.beats)
         return max(*borders, *(instance.cycles for instance in self.instances))
+
+    @cached_property
+    def first(self) -> int:
+        """Closed formula, an estimate: the longest way to the output, and an interval behind it."""
+        begins = {SOURCE: 0}
+        for instance in self.instances:
+            sources = [s.producer[0] for s in self.streams if s.consumer[0] == instance.name]
+            begins[instance.name] = max(begins[name] for name in sources) + instance.fill
+        return begins[self.streams[-1].producer[0]] + self.interval - 1
 
     @cached_property
     def limiting(self) -> str:

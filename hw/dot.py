@@ -25,6 +25,7 @@ from .unit import (
     component,
     cycles,
     divisors,
+    fill,
     foldings,
     ports,
     timing,
@@ -76,6 +77,11 @@ def _(op: Dot, place: Place) -> Timing:
 def _(op: Dot, place: Place) -> int:
     rows, columns = folded(op, place.fold)
     return place.inputs[0].elements // op.weights.shape[1] * rows * columns
+
+
+@fill.register
+def _(op: Dot, place: Place) -> int:
+    return folded(op, place.fold)[1] + 2
 
 
 class MatrixVector(Unit):

@@ -9,7 +9,18 @@ from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 
 from ..models.fixed import ProgramError
 from .timing import Arc, Timing, after
-from .unit import Fold, Place, Port, Ports, Unit, component, foldings, ports, timing
+from .unit import (
+    Fold,
+    Place,
+    Port,
+    Ports,
+    Unit,
+    component,
+    fill,
+    foldings,
+    ports,
+    timing,
+)
 
 SHALLOW = 32
 """Up to this depth a FIFO reads its memory without a clock (LUT RAM or registers)."""
@@ -63,6 +74,11 @@ def _(op: Fifo, place: Place) -> Timing:
             Arc("o", "read", 0, after(beats, 1)),
         ),
     )
+
+
+@fill.register
+def _(op: Fifo, place: Place) -> int:
+    return 2 if op.deep else 1
 
 
 class Buffer(Unit):

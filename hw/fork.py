@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from amaranth.hdl import Module, Signal
 
 from .timing import Arc, Timing, after
-from .unit import Fold, Place, Port, Ports, Unit, component, foldings, output_names, ports, timing
+from .unit import (
+    Fold,
+    Place,
+    Port,
+    Ports,
+    Unit,
+    component,
+    fill,
+    foldings,
+    output_names,
+    ports,
+    timing,
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,11 @@ def _(op: Fork, place: Place) -> Timing:
         arcs.append(Arc("load", branch, 1, after(beats)))
         arcs.append(Arc(branch, "load", 0, after(beats, 1)))
     return Timing({"load": beats}, {"i": ("load", after(beats))}, tuple(arcs))
+
+
+@fill.register
+def _(op: Fork, place: Place) -> int:
+    return 1
 
 
 class EagerFork(Unit):

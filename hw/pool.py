@@ -13,7 +13,7 @@ from ..models.ops.pool import Pool
 from .elastic import counters, number, numbers, pipeline, resize, stored
 from .elementwise import channel_foldings, same_lanes
 from .timing import Timing, after, pipeline_timing
-from .unit import Fold, Place, Ports, Unit, component, foldings, ports, timing
+from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, timing
 
 
 @foldings.register
@@ -37,6 +37,11 @@ def last_taps(taps: int, place: Place) -> np.ndarray:
 def _(op: Pool, place: Place) -> Timing:
     emit = last_taps(op.size, place)
     return pipeline_timing(1, len(emit), {"i": after(len(emit))}, emit)
+
+
+@fill.register
+def _(op: Pool, place: Place) -> int:
+    return (op.size - 1) * (place.output.channels // place.fold.pe) + 1
 
 
 class Pooling(Unit):

@@ -9,7 +9,7 @@ from ..models.ops import Requantise
 from .elastic import counter, number, numbers, pipeline, rom, rom_words, stored
 from .elementwise import by_beat, channel_foldings, same_lanes
 from .timing import Timing, after, pipeline_timing
-from .unit import Fold, Place, Ports, Unit, component, foldings, ports, timing
+from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, timing
 
 
 @foldings.register
@@ -26,6 +26,11 @@ def _(op: Requantise, place: Place) -> Ports:
 def _(op: Requantise, place: Place) -> Timing:
     beats = place.output.elements // place.fold.pe
     return pipeline_timing(3, beats, {"i": after(beats)})
+
+
+@fill.register
+def _(op: Requantise, place: Place) -> int:
+    return 3
 
 
 class Requantiser(Unit):

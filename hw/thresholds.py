@@ -10,7 +10,7 @@ from ..models.ops import Thresholds
 from .elastic import counter, number, numbers, pipeline, rom, rom_words, stored, tree_sum
 from .elementwise import by_beat, channel_foldings, same_lanes
 from .timing import Timing, after, pipeline_timing
-from .unit import Fold, Place, Ports, Unit, component, foldings, ports, timing
+from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, timing
 
 
 @foldings.register
@@ -27,6 +27,11 @@ def _(op: Thresholds, place: Place) -> Ports:
 def _(op: Thresholds, place: Place) -> Timing:
     beats = place.output.elements // place.fold.pe
     return pipeline_timing(2, beats, {"i": after(beats)})
+
+
+@fill.register
+def _(op: Thresholds, place: Place) -> int:
+    return 2
 
 
 class Thresholding(Unit):

@@ -8,7 +8,19 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 from ..models.ops import TopK
 from .elastic import counters, numbers, pipeline, resize
 from .timing import Timing, after, pipeline_timing
-from .unit import Fold, Place, Port, Ports, Unit, component, divisors, foldings, ports, timing
+from .unit import (
+    Fold,
+    Place,
+    Port,
+    Ports,
+    Unit,
+    component,
+    divisors,
+    fill,
+    foldings,
+    ports,
+    timing,
+)
 
 Entry = tuple[Value, Value, Value]
 """Filled, value, index."""
@@ -30,6 +42,11 @@ def _(op: TopK, place: Place) -> Timing:
     each = place.inputs[0].channels // place.fold.simd
     emit = np.arange(beats) % each == each - 1
     return pipeline_timing(1, beats, {"i": after(beats)}, emit)
+
+
+@fill.register
+def _(op: TopK, place: Place) -> int:
+    return place.inputs[0].channels // place.fold.simd
 
 
 class Sorter(Unit):

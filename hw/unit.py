@@ -135,6 +135,16 @@ def cycles(op: Any, place: Place) -> int:
     return max(port.beats for port in (*of.inputs, *of.outputs))
 
 
+@singledispatch
+def fill(op: Any, place: Place) -> int:
+    """Closed formula: cycles from the first input beat to the first output beat, fed at full speed.
+
+    Exact for a unit alone; along a chain the sum is an estimate, since units do not run at full
+    speed (the schedule is the promise).
+    """
+    _missing(op, "fill")
+
+
 def divisors(n: int) -> tuple[int, ...]:
     """All divisors of n, rising."""
     small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]

@@ -20,7 +20,19 @@ from ..models.fixed import Ints, ProgramError
 from ..models.ops import Window
 from .elastic import counters, numbers, stored
 from .timing import NONE, Arc, Timing, after
-from .unit import Fold, Place, Port, Ports, Unit, component, divisors, foldings, ports, timing
+from .unit import (
+    Fold,
+    Place,
+    Port,
+    Ports,
+    Unit,
+    component,
+    divisors,
+    fill,
+    foldings,
+    ports,
+    timing,
+)
 
 Counters = dict[str, tuple[Signal, Value]]
 
@@ -161,6 +173,17 @@ def _(op: Buffered, place: Place) -> Timing:
             Arc("o", "read", 0, after(steps, 1)),
         ),
     )
+
+
+@fill.register
+def _(op: Window, place: Place) -> int:
+    return fill(Buffered(op), place)
+
+
+@fill.register
+def _(op: Buffered, place: Place) -> int:
+    # The first step waits for its word; padding there, for the frame's first.
+    return int(walk_of(op, place)[0].waits[0]) + 2
 
 
 class SlidingWindow(Unit):

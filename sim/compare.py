@@ -104,7 +104,7 @@ def _total(
     summed = ("weights", "weight_bits", "operations")
     return {
         **{key: sum(layer[key] for layer in layers) for key in summed},
-        "formula": design.interval,
+        "formula": {"first": design.first, "interval": design.interval},
         "schedule": figures(scheduled[output.name], beats),
         "rtl": figures(traced[output.name], beats)
         if traced is not None and len(traced[output.name]) >= beats
