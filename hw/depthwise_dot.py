@@ -57,7 +57,8 @@ class DepthwiseMatrixVector(Unit):
         words = rom_words(self.op.weights.T.reshape(taps * groups, pe), weight)
         weights = rom(m, "weights", words, weight.bits * pe, address, take[0])
         x = Signal(self.ports.inputs[0].width)
-        first1, first2, last1 = Signal(), Signal(), Signal()
+        first1, last1 = Signal(name="first1"), Signal(name="last1")
+        first2 = Signal(name="first2")
         with m.If(take[0]):
             m.d.sync += [x.eq(self.i.payload), first1.eq(tap == 0), last1.eq(last)]
         with m.If(take[1]):

@@ -109,7 +109,8 @@ class MatrixVector(Unit):
         width = self.op.grid.bits * fold.pe * fold.simd
         weights = rom(m, "weights", words, width, address, take)
         x = self._input(m, take, first_row, column, rows, columns)
-        first1, last1, first2 = Signal(), Signal(), Signal()
+        first1, last1 = Signal(name="first1"), Signal(name="last1")
+        first2 = Signal(name="first2")
         with m.If(takes[0]):
             m.d.sync += [first1.eq(column == 0), last1.eq(last)]
 

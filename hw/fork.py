@@ -65,7 +65,7 @@ class EagerFork(Unit):
         branches = [self.stream(name) for name in output_names(self.ports)]
         waiting = [Signal(name=f"waiting{k}") for k in range(len(branches))]
         held = Signal(self.ports.inputs[0].width)
-        free, load = Signal(), Signal()
+        free, load = Signal(name="free"), Signal(name="load")
         stays = [flag & ~branch.ready for flag, branch in zip(waiting, branches, strict=True)]
         blocked = stays[0]
         for stay in stays[1:]:

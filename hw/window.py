@@ -200,7 +200,8 @@ class SlidingWindow(Unit):
         m.submodules.ring = ring = memory.Memory(shape=width_in, depth=depth, init=[])
         write, read = ring.write_port(), ring.read_port()
 
-        put, take, padded, begun = Signal(), Signal(), Signal(), Signal()
+        put, take = Signal(name="put"), Signal(name="take")
+        padded, begun = Signal(name="padded"), Signal(name="begun")
         count = counters(
             m, take, group=walk.groups, kx=window.kernel[1], ky=window.kernel[0],
             ox=columns, oy=rows,

