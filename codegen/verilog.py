@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from amaranth.back import rtlil as amaranth_rtlil
@@ -20,6 +19,8 @@ from amaranth.back import rtlil as amaranth_rtlil
 from ..hw.design import Design
 from ..hw.naming import identifier
 from . import rtlil
+from .cones import arguments, cones
+from .expressions import HINTS, Expressions, bounds, number, parts, runs
 from .netlist import (
     COMPARISONS,
     Clock,
@@ -31,13 +32,9 @@ from .netlist import (
     Register,
     Set,
     Write,
-    anonymous,
-    constant,
     cut,
     lower,
-    sigs,
     width,
-    write_sigs,
 )
 from .rtlil import Bits, RtlilError, Sig, Slice, Wire
 from .simplify import simplify
@@ -137,162 +134,6 @@ def _ports(module: rtlil.Module) -> dict[str, str]:
     return made
 
 
-# --- expressions --------------------------------------------------------------------------------
-
-_SYMBOLS = {
-    "s*": "*", "s/": "/", "s%": "%", "s>>": ">>>", "s<": "<", "s<=": "<=", "s>": ">", "s>=": ">=",
-}  # fmt: skip
-_PREFIX = {"~": "~", "neg": "-", "all": "&", "any": "|", "odd": "^"}
-_HINTS = {
-    "+": "sum", "-": "diff", "neg": "minus", "*": "product", "s*": "product", "mux": "pick",
-    ">>": "shifted", "s>>": "shifted", "<<": "shifted", "copy": "bits",
-}  # fmt: skip
-_OWN_WIRE = frozenset({"*", "s*", "/", "%", "s/", "s%", "<<", ">>", "s>>"})
-"""Operators whose result always has a wire: they are large, or signed in their own right."""
-_LONGEST = 80
-"""Characters of an expression that may stand inside another one, if it does so once."""
-_SHORT = 16
-"""The same for one that stands in several places."""
-
-
-@dataclass(frozen=True)
-class _Text:
-    """An expression; `whole` if it needs no parentheses as an operand."""
-
-    text: str
-    whole: bool
-    op: str = ""
-
-
-def number(bits: str) -> str:
-    """A constant with its width: decimal where short, else hexadecimal."""
-    value = int(bits, 2)
-    if len(bits) == 1:
-        return f"1'b{bits}"
-    return f"{len(bits)}'d{value}" if value < 1000 else f"{len(bits)}'h{value:x}"
-
-
-def bounds(size: int) -> str:
-    """The range of a declaration, with the space behind it; empty for a single bit."""
-    return f"[{size - 1}:0] " if size > 1 else ""
-
-
-class _Expressions:
-    """Writes values; an anonymous wire read as a whole may be written out in place."""
-
-    def __init__(self, netlist: Netlist, name: Callable[[str], str]) -> None:
-        self.wires, self.name = netlist.wires, name
-        self.inline: dict[str, _Text] = {}
-        self.whole = _whole_reads(netlist)
-
-    def offer(self, wire: str, node: Node, text: _Text) -> bool:
-        """Whether the result needs no wire of its own."""
-        longest = _LONGEST if self.whole.get(wire) == 1 else _SHORT
-        fits = node.op not in _OWN_WIRE and len(text.text) <= longest
-        if fits and anonymous(wire) and wire in self.whole:
-            self.inline[wire] = text
-            return True
-        return False
-
-    def sig(self, value: Sig) -> _Text:
-        """A value as an expression of exactly its width."""
-        if len(value) == 1:
-            return self._piece(value[0])
-        runs = ((piece, len(list(same))) for piece, same in groupby(reversed(value)))
-        parts = [self._repeated(piece, count) for piece, count in runs]
-        return _Text(parts[0] if len(parts) == 1 else f"{{{', '.join(parts)}}}", True)
-
-    def text(self, value: Sig) -> str:
-        """A value where nothing binds more tightly."""
-        return self.sig(value).text
-
-    def operand(self, value: Sig, op: str = "") -> str:
-        """A value as an operand; chains of one associative operator need no parentheses."""
-        made = self.sig(value)
-        return made.text if made.whole or (op and made.op == op) else f"({made.text})"
-
-    def _repeated(self, piece: Bits | Slice, count: int) -> str:
-        text = self._piece(piece).text
-        return text if count == 1 else f"{{{count}{{{text}}}}}"
-
-    def _piece(self, piece: Bits | Slice) -> _Text:
-        if isinstance(piece, Bits):
-            return _Text(number(piece.text), True)
-        if piece.wire in self.inline:
-            return self.inline[piece.wire]
-        name, size = self.name(piece.wire), self.wires[piece.wire].width
-        if piece.width == size:
-            return _Text(name, True)
-        if piece.width == 1:
-            return _Text(f"{name}[{piece.low}]", True)
-        return _Text(f"{name}[{piece.low + piece.width - 1}:{piece.low}]", True)
-
-    def node(self, node: Node) -> _Text:
-        """An operator as an expression."""
-        op, args = node.op, node.args
-        if op == "copy":
-            return self.sig(args[0])
-        if op == "mux":
-            condition, then, otherwise = (self.operand(arg) for arg in args)
-            return _Text(f"{condition} ? {then} : {otherwise}", False)
-        if op in _PREFIX:
-            return _Text(f"{_PREFIX[op]}{self.operand(args[0])}", False)
-        symbol = _SYMBOLS.get(op, op)
-        if op in ("&", "|", "^"):
-            return _Text(f"{self.operand(args[0], op)} {symbol} {self.operand(args[1])}", False, op)
-        if not op.startswith("s"):
-            return _Text(f"{self.operand(args[0])} {symbol} {self.operand(args[1])}", False)
-        right = self.operand(args[1]) if op == "s>>" else self._signed(args[1])
-        return _Text(f"{self._signed(args[0])} {symbol} {right}", False)
-
-    def _signed(self, value: Sig) -> str:
-        known = constant(value)
-        if known is None:
-            return f"$signed({self.text(value)})"
-        size = width(value)
-        negative = known >> (size - 1)
-        return f"-{size}'sd{(1 << size) - known}" if negative else f"{size}'sd{known}"
-
-
-def _whole_reads(netlist: Netlist) -> dict[str, int]:
-    """How often the text reads each wire that is always read with all its bits together."""
-    reads: dict[str, int] = {}
-    parted = set(netlist.early)
-    for value in _all_values(netlist):
-        for piece in value:
-            if isinstance(piece, Slice):
-                reads[piece.wire] = reads.get(piece.wire, 0) + 1
-                if piece.width != netlist.wires[piece.wire].width:
-                    parted.add(piece.wire)
-    return {wire: count for wire, count in reads.items() if wire not in parted}
-
-
-def _all_values(netlist: Netlist) -> Iterator[Sig]:
-    for driver in netlist.drivers.values():
-        if not isinstance(driver, Instance):
-            yield from sigs(driver)
-    for instance in netlist.instances:
-        yield from sigs(instance)
-    for writes in netlist.writes.values():
-        for write in writes:
-            # Counted twice: a port that enables parts of a word names its operands for each part.
-            yield from (*write_sigs(write), *(write_sigs(write) if _parts(write) > 1 else ()))
-
-
-def _parts(write: Write) -> int:
-    return len(list(_runs(write.enable)))
-
-
-def _runs(enable: Sig) -> Iterator[tuple[Sig, int, int]]:
-    """Runs of equal enable bits: the bit, the lowest position, the number."""
-    low = 0
-    bits = (cut(enable, k, 1) for k in range(width(enable)))
-    for bit, same in groupby(bits):
-        count = len(list(same))
-        yield bit, low, count
-        low += count
-
-
 # --- modules ------------------------------------------------------------------------------------
 
 
@@ -311,7 +152,8 @@ class _Writer:
             # Amaranth calls a signal `$signal` whose name it cannot find out.
             if not name.startswith(("$", "\\$signal")):
                 self.names(name, name)
-        self.expressions = _Expressions(netlist, self.name)
+        self.expressions = Expressions(netlist, self.name)
+        self.cones = cones(netlist)
         self.files: dict[str, str] = {}
 
     def name(self, wire: str) -> str:
@@ -319,7 +161,7 @@ class _Writer:
         if wire not in self.names.taken:
             driver = self.netlist.drivers.get(wire)
             op = driver.op if isinstance(driver, Node) else ""
-            hint = "test" if op in COMPARISONS else _HINTS.get(op, "n")
+            hint = "test" if op in COMPARISONS else HINTS.get(op, "n")
             self.names.taken[wire] = self.names.fresh(hint)
         return self.names.taken[wire]
 
@@ -369,8 +211,14 @@ class _Writer:
                 yield f'initial $readmemh("{file}", {plain});'
 
     def _assignments(self) -> Iterator[str]:
+        inner = {wire for root, cone in self.cones.items() for wire in cone if wire != root}
         for name in self.netlist.order:
+            if name in inner:
+                continue
             driver, wire = self.netlist.drivers[name], self.netlist.wires[name]
+            if name in self.cones:
+                yield from self._function(name, self.cones[name])
+                continue
             if isinstance(driver, Read):
                 text = self._read_value(driver)
             elif isinstance(driver, Node):
@@ -380,10 +228,38 @@ class _Writer:
                 text = made.text
             else:
                 raise TypeError(f"{name} is not combinational")
-            if wire.port or name in self.netlist.early:
-                yield f"assign {self.name(name)} = {text};"
-            else:
-                yield f"wire {bounds(wire.width)}{self.name(name)} = {text};"
+            yield self._assignment(name, wire, text)
+
+    def _assignment(self, name: str, wire: Wire, text: str) -> str:
+        if wire.port or name in self.netlist.early:
+            return f"assign {self.name(name)} = {text};"
+        return f"wire {bounds(wire.width)}{self.name(name)} = {text};"
+
+    def _function(self, root: str, cone: tuple[str, ...]) -> Iterator[str]:
+        """A large cone as a function: simulators run it once per change, not gate by gate."""
+        wires, name = self.netlist.wires, self.name(root)
+        inputs = arguments(self.netlist, cone)
+        names = {wire: self.names.fresh(f"{self.name(wire)}_a") for wire in inputs}
+        actual = [self.expressions.text((Slice(w, 0, wires[w].width),)) for w in inputs]
+        function = self.names.fresh(f"{name}_of")
+        locals_, lines = [], []
+        with self.expressions.inside(names):
+            for wire in cone:
+                driver = self.netlist.drivers[wire]
+                assert isinstance(driver, Node)
+                made = self.expressions.node(driver)
+                if wire == root:
+                    lines.append(f"{function} = {made.text};")
+                elif not self.expressions.offer(wire, driver, made):
+                    locals_.append(f"reg {bounds(wires[wire].width)}{self.name(wire)};")
+                    lines.append(f"{self.name(wire)} = {made.text};")
+        declared = [f"input {bounds(wires[w].width)}{names[w]};" for w in inputs]
+        yield f"function {bounds(wires[root].width)}{function};"
+        yield from (f"  {line}" for line in [*declared, *locals_, "begin"])
+        yield from (f"    {line}" for line in lines)
+        yield "  end"
+        yield "endfunction"
+        yield self._assignment(root, wires[root], f"{function}({', '.join(actual)})")
 
     # Clocked logic
 
@@ -447,7 +323,7 @@ class _Writer:
     def _read_value(self, read: Read) -> str:
         value = self._word(read.memory, read.address)
         for write in read.seen:
-            if _parts(write) > 1:
+            if parts(write) > 1:
                 raise RtlilError(
                     f"memory {read.memory!r}: a read port that sees writes of parts of a word at "
                     "once has no Verilog here; write whole words"
@@ -460,10 +336,10 @@ class _Writer:
         return value
 
     def _write(self, memory: str, write: Write) -> list[str]:
-        word, runs = self._word(memory, write.address), list(_runs(write.enable))
+        word, spans = self._word(memory, write.address), list(runs(write.enable))
         statements: list[list[str]] = []
-        for enable, low, size in runs:
-            part = f"[{low + size - 1}:{low}]" if len(runs) > 1 else ""
+        for enable, low, size in spans:
+            part = f"[{low + size - 1}:{low}]" if len(spans) > 1 else ""
             data = self.expressions.text(cut(write.data, low, size))
             statements.append(self._guard(enable, f"{word}{part} <= {data};"))
         return _under(self._at(write.clock), statements)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 
+from ..models.fixed import Grid
 from ..models.ops import DepthwiseDot
 from .dot import lanes as lane_arithmetic
+from .dot import start_values
 from .elastic import accumulator, counters, lane, pipeline, resize, rom, rom_words
 from .elementwise import channel_foldings, same_lanes
 from .pool import last_taps
@@ -63,7 +65,8 @@ class DepthwiseMatrixVector(Unit):
             m.d.sync += [x.eq(self.i.payload), first1.eq(tap == 0), last1.eq(last)]
         with m.If(take[1]):
             m.d.sync += [first2.eq(first1), last2.eq(last1)]
-        part, base = lane_arithmetic(x_grid, weight, taps)
+        part = lane_arithmetic(x_grid, weight)
+        starts = self._starts(m, count["group"][0], take)
         shape = accumulator(grid)
         line = [Signal(shape.width * pe, name=f"running{k}") for k in range(groups)]
         sums = []
@@ -74,7 +77,7 @@ class DepthwiseMatrixVector(Unit):
                 m.d.sync += partial.eq(total)
             running = line[-1][k * shape.width : (k + 1) * shape.width].as_signed()
             result = Signal(shape, name=f"sum{k}")
-            m.d.comb += result.eq((Mux(first2, base, running) + partial)[: shape.width])
+            m.d.comb += result.eq((Mux(first2, starts[k], running) + partial)[: shape.width])
             sums.append(result)
         with m.If(take[2]):
             m.d.sync += line[0].eq(Cat(*sums))
@@ -82,6 +85,20 @@ class DepthwiseMatrixVector(Unit):
         with m.If(take[2] & last2):
             m.d.sync += self.o.payload.eq(Cat(*(resize(s, grid.bits) for s in sums)))
         return m
+
+    def _starts(self, m: Module, group: Value, take: list[Signal]) -> list[Value]:
+        """What each channel starts from in stage 2; from a memory where channels differ."""
+        pe, taps = self.place.fold.pe, self.op.weights.shape[1]
+        values = start_values(self.op.weights, self.place.inputs[0].grid, self.op.grid)
+        if (values == values[0]).all():
+            return [C(int(values[0]))] * pe
+        grid = Grid(0, taps)
+        words = rom_words(values.reshape(-1, pe), grid)
+        data = rom(m, "starts", words, grid.bits * pe, group, take[0])
+        held = Signal(len(data), name="start")
+        with m.If(take[1]):
+            m.d.sync += held.eq(data)
+        return [lane(held, k, grid) for k in range(pe)]
 
 
 @component.register

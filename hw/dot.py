@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory
 
 from ..models.fixed import Grid, Ints
 from ..models.ops import Dot
-from .elastic import accumulator, counters, numbers, pipeline, resize, rom, rom_words, tree_sum
+from .elastic import (
+    accumulator,
+    counters,
+    lane,
+    numbers,
+    pipeline,
+    resize,
+    rom,
+    rom_words,
+    tree_sum,
+)
 from .timing import Timing, pipeline_timing
 from .unit import (
     Fold,
@@ -33,8 +43,8 @@ from .unit import (
 
 Part = Callable[[Module, Value, Value, int, int, str], Value]
 """(m, x, w, simd, width, name) -> what one step adds to a row."""
-Multiply = Callable[[Module, Value, Value, str], list[Value]]
-"""(m, x, w, name) -> terms whose sum is the product of one lane."""
+Multiply = Callable[[Module, Value, Value, str], Value]
+"""(m, x, w, name) -> the product of one lane, less what the accumulator starts from."""
 
 
 @foldings.register
@@ -118,7 +128,8 @@ class MatrixVector(Unit):
         with m.If(takes[1]):
             m.d.sync += [first2.eq(first1), last2.eq(last1)]
         per_row = fold.simd * self.op.grid.bits
-        part, base = lanes(self.place.inputs[0].grid, self.op.grid, self.op.weights.shape[1])
+        part = lanes(self.place.inputs[0].grid, self.op.grid)
+        starts = self._starts(m, row, takes, acc_shape.width)
         results = []
         for pe in range(fold.pe):
             row_weights = Signal(per_row, name=f"w{pe}")
@@ -130,14 +141,27 @@ class MatrixVector(Unit):
             # Stage 2: accumulate at the result's width; prefix sums may wrap.
             acc = Signal(acc_shape, name=f"acc{pe}")
             result = Signal(acc_shape, name=f"sum{pe}")
-            start = C(base, acc_shape)
-            m.d.comb += result.eq((Mux(first2, start, acc) + partial)[: acc_shape.width])
+            m.d.comb += result.eq((Mux(first2, starts[pe], acc) + partial)[: acc_shape.width])
             with m.If(takes[2]):
                 m.d.sync += acc.eq(result)
             results.append(resize(result, grid.bits))
         with m.If(takes[2] & last2):
             m.d.sync += self.o.payload.eq(Cat(*results))
         return m
+
+    def _starts(self, m: Module, row: Value, takes: list[Signal], width: int) -> list[Value]:
+        """What each row's accumulator starts from in stage 2; from a memory where rows differ."""
+        fold, size = self.place.fold, self.op.weights.shape[1]
+        values = start_values(self.op.weights, self.place.inputs[0].grid, self.op.grid)
+        if (values == values[0]).all():
+            return [C(int(values[0]), signed(width))] * fold.pe
+        grid = Grid(0, size)
+        words = rom_words(values.reshape(-1, fold.pe), grid)
+        data = rom(m, "starts", words, grid.bits * fold.pe, row, takes[0])
+        held = Signal(len(data), name="start")
+        with m.If(takes[1]):
+            m.d.sync += held.eq(data)
+        return [lane(held, pe, grid) for pe in range(fold.pe)]
 
     def _input(
         self, m: Module, take: Value, first_row: Value, column: Value, rows: int, columns: int
@@ -172,21 +196,35 @@ def _(op: Dot, place: Place) -> Unit:
     return MatrixVector(op, place)
 
 
-def lanes(inputs: Grid, weights: Grid, size: int) -> tuple[Part, int]:
-    """The arithmetic of a row's lanes, and the value from which the accumulator starts.
+def lanes(inputs: Grid, weights: Grid) -> Part:
+    """The arithmetic of a row's lanes: part(m, x, w, simd, width, name) is what one step adds.
 
-    Returns (part, base): part(m, x, w, simd, width, name) is what one step adds.  The datapath is
-    chosen by the two grids; all of them equal the plain sum of products modulo 2**width.
+    The datapath is chosen by the two grids.  With `start_values` as the accumulator's start, all
+    of them equal the plain sum of products modulo 2**width.
     """
     if weights.bipolar and inputs.bipolar:
-        return _xnor, -size
+        return _xnor
     if weights.bipolar and (inputs.lo, inputs.hi) == (-1, 1):
-        return _masked_xnor, 0
+        return _masked_xnor
     if weights.bipolar:
-        return _with(inputs, _add_or_subtract), 0
+        return _with(inputs, _add_or_subtract)
     if (weights.lo, weights.hi) == (-1, 1):
-        return _with(inputs, _ternary), 0
-    return _with(inputs, _products(weights)), 0
+        return _with(inputs, _ternary)
+    return _with(inputs, _products(weights))
+
+
+def start_values(rows: Ints, inputs: Grid, weights: Grid) -> Ints:
+    """What the accumulator of each row (N, S) starts from, for the lanes to be that simple.
+
+    Signs: -S, to which twice the number of equal signs is added.  Subtracted inputs: -x = ~x + 1,
+    and all those ones of a row are known beforehand.
+    """
+    if weights.bipolar and inputs.bipolar:
+        return np.full(len(rows), -rows.shape[1])
+    masked = weights.bipolar and (inputs.lo, inputs.hi) == (-1, 1)
+    if masked or (weights.lo, weights.hi) != (-1, 1):
+        return np.zeros(len(rows), np.int64)
+    return np.count_nonzero(rows < 0, axis=1)
 
 
 def _xnor(m: Module, x: Value, w: Value, simd: int, width: int, name: str) -> Value:
@@ -215,35 +253,34 @@ def _with(inputs: Grid, multiply: Multiply) -> Part:
         values = numbers(m, x, simd, inputs, f"{name}_x")
         bits = len(w) // simd
         terms = [
-            term
+            multiply(m, value, w[k * bits : (k + 1) * bits], f"{name}_m{k}")
             for k, value in enumerate(values)
-            for term in multiply(m, value, w[k * bits : (k + 1) * bits], f"{name}_m{k}")
         ]
         return tree_sum(m, terms, name, width)
 
     return part
 
 
-def _add_or_subtract(m: Module, x: Value, w: Value, name: str) -> list[Value]:
-    """X or -x = ~x + 1: the ones are added with the terms, which spares a carry chain a lane."""
+def _add_or_subtract(m: Module, x: Value, w: Value, name: str) -> Value:
+    """X, or ~x, which is -x - 1: the accumulator starts with all those ones of its row."""
     flipped = Signal(len(x) + (0 if x.shape().signed else 1), name=name)
     m.d.comb += flipped.eq(resize(x, len(flipped)) ^ (~w[0]).replicate(len(flipped)))
-    return [flipped.as_signed(), ~w[0]]
+    return flipped.as_signed()
 
 
-def _ternary(m: Module, x: Value, w: Value, name: str) -> list[Value]:
-    """X, 0 or -x; bit 0 of a ternary weight says nonzero, bit 1 negative."""
+def _ternary(m: Module, x: Value, w: Value, name: str) -> Value:
+    """X, 0 or ~x; bit 0 of a ternary weight says nonzero, bit 1 negative."""
     flipped = Signal(len(x) + (0 if x.shape().signed else 1), name=name)
     kept = resize(x, len(flipped)) & w[0].replicate(len(flipped))
     m.d.comb += flipped.eq(kept ^ w[1].replicate(len(flipped)))
-    return [flipped.as_signed(), w[1]]
+    return flipped.as_signed()
 
 
 def _products(weights: Grid) -> Multiply:
-    def multiply(m: Module, x: Value, w: Value, name: str) -> list[Value]:
+    def multiply(m: Module, x: Value, w: Value, name: str) -> Value:
         value = w.as_signed() if weights.signed else w
         product = Signal((x * value).shape(), name=name)
         m.d.comb += product.eq(x * value)
-        return [product]
+        return product
 
     return multiply

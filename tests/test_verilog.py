@@ -449,6 +449,10 @@ def amaranth_trace(dut: Any, rows: list[dict[str, int]]) -> list[str]:
     return trace
 
 
+REGISTER = r"^ {2}(?:\(\*.*?\*\) )*(?:output )?reg (?:\[\d+:0\] )?(\w+)(?: \[0:(\d+)\])?[;,]?$"
+"""A register or memory of a module; variables of functions stand further in."""
+
+
 def defined_at_start(source: str) -> str:
     """Let what starts undefined start at 0, as it does in Amaranth's simulator."""
     return re.sub(
@@ -458,7 +462,7 @@ def defined_at_start(source: str) -> str:
 
 def _module_at_start(module: re.Match[str]) -> str:
     text, lines = module[0].removesuffix("endmodule"), []
-    for name, last in re.findall(r"\breg (?:\[\d+:0\] )?(\w+)(?: \[0:(\d+)\])?[;,\n]", text):
+    for name, last in re.findall(REGISTER, text, re.MULTILINE):
         if f"initial {name} =" in text or f", {name});" in text:
             continue
         if not last:
