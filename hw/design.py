@@ -12,7 +12,7 @@ import numpy as np
 
 from ..models.fixed import Ints, ProgramError
 from ..models.ops import Reshape, Window
-from ..models.program import INPUT, Edge, Program
+from ..models.program import INPUT, Program
 from .convert import Narrow, Widen
 from .fifo import Fifo
 from .fork import Fork
@@ -361,10 +361,3 @@ def folding_choices(program: Program) -> dict[str, tuple[Fold, ...]]:
         for node in program.nodes
         if not isinstance(node.op, Reshape)
     }
-
-
-def placed(program: Program, name: str, fold: Fold) -> Place:
-    """The place of a node under a folding."""
-    node = next(node for node in program.nodes if node.name == name)
-    inputs: tuple[Edge, ...] = tuple(program.edges[edge] for edge in node.inputs)
-    return Place(inputs, program.edges[name], fold)
