@@ -127,8 +127,9 @@ def _compare(args: argparse.Namespace) -> int:
 def _zoo(args: argparse.Namespace) -> int:
     from . import api
 
-    rows = api.zoo()
-    return _print(args, rows, table(rows))
+    entries = api.zoo()
+    rows = [{**entry, "input_range": _between(entry["input_range"])} for entry in entries]
+    return _print(args, entries, table(rows))
 
 
 def _doctor(args: argparse.Namespace) -> int:
@@ -165,6 +166,10 @@ def _agrees(result: dict[str, Any]) -> bool:
         and (cycles is None or cycles["promised"] == cycles["measured"])
         and (streams is None or streams["differences"] == 0)
     )
+
+
+def _between(ends: list[int] | None) -> str | None:
+    return ends and f"{ends[0]}..{ends[1]}"
 
 
 def _simulated(result: dict[str, Any]) -> str:

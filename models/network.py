@@ -149,6 +149,10 @@ class Network:
                 f"network {self.name!r} takes inputs of shape ({wanted}), not {x.shape}; "
                 "reshape them (channels last)"
             )
+        if x.dtype.kind not in "iubf":
+            raise ProgramError(
+                f"network {self.name!r} takes integers or floats, not {x.dtype}; convert them"
+            )
         return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
 
     def save(self, path: str | Path) -> None:

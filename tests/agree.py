@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
+from bitwright.codegen import runner
+from bitwright.codegen.bench import TESTBENCH, Trial, write_vectors
 from bitwright.hw.beats import to_beats
 from bitwright.hw.buffers import buffered
 from bitwright.hw.design import Design, figures
@@ -16,8 +23,12 @@ from bitwright.hw.unit import Fold, cycles
 from bitwright.models.fixed import TERNARY, Ints, ProgramError
 from bitwright.models.ops import Dot, Reshape, Thresholds
 from bitwright.models.program import Edge, Node, Op, Program
+from bitwright.sim import rtl
 from bitwright.sim.amaranth import simulate
 from bitwright.sim.kernels import execute
+
+settings.register_profile("bitwright", deadline=None, derandomize=True)
+settings.load_profile("bitwright")
 
 Naive = Callable[..., Ints]
 Gates = Mapping[str, np.ndarray]
@@ -156,3 +167,17 @@ def chain(name: str, edge: Edge, *ops: Op) -> Program:
     return Program(
         name, edge, tuple(Node(names[k + 1], op, (names[k],)) for k, op in enumerate(ops))
     )
+
+
+def run_bench(made: Sequence[Trial], engine: str, folder: Path, *tests: str) -> str | None:
+    """Run tests of the generated bench by its own runner: None, or the log where one failed."""
+    build = rtl._built(made, engine, False, lambda _: None)
+    for trial in made:
+        for file, text in trial.rtl.memories.items():
+            (folder / file).write_text(text)
+    write_vectors(made, folder)
+    shutil.copy(TESTBENCH, folder / "testbench.py")
+    command = [sys.executable, runner.__file__, "--engine", engine, "--steps", "test"]
+    command += ["--build-dir", str(build), *(f"--test={test}" for test in tests)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return (folder / "run.log").read_text() if done.returncode else None

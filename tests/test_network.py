@@ -116,7 +116,8 @@ def test_shapes_are_those_of_the_values():
     network = branched()
     values = network.trace(normal(3, 8, 7, 2), network.output)
     assert {name: value.shape[1:] for name, value in values.items()} == network.shapes
-    assert len({type(node.layer) for node in network.nodes}) == len(layer_classes())
+    ours = {cls for cls in layer_classes().values() if cls.__module__ == Add.__module__}
+    assert {type(node.layer) for node in network.nodes} == ours
 
 
 def test_run_stops_where_asked():
@@ -265,8 +266,8 @@ def chain(*layers, shape=(4, 4, 2)) -> Network:
         (
             lambda: chain(Conv(normal(1, 1, 1, 3), normal(1))),
             (
-                "node 'n0': Conv has weights for 3 input channels, and the last axis of (4, 4, 2) is "
-                "2; make them equal"
+                "node 'n0': Conv has weights for 3 input channels, and the last axis of (4, 4, 2) "
+                "is 2; make them equal"
             ),
         ),
         (
@@ -332,6 +333,10 @@ def chain(*layers, shape=(4, 4, 2)) -> Network:
             ),
         ),
         (
+            lambda: chain(Relu())(np.full((1, 4, 4, 2), "a")),
+            "network 'net' takes integers or floats, not <U1; convert them",
+        ),
+        (
             lambda: chain(Relu()).run(np.zeros((1, 4, 4, 2)), "n7"),
             "network 'net' has no node 'n7'; choose one of input, n0",
         ),
@@ -356,8 +361,8 @@ def damage(path, change) -> str:
         (
             lambda d, a: d.pop("name"),
             (
-                "an object with name, input_shape, input_range, metadata, nodes is expected; save it "
-                "again"
+                "an object with name, input_shape, input_range, metadata, nodes is expected; "
+                "save it again"
             ),
         ),
         (lambda d, a: d.update(name=3), "name is a str, not '3'"),

@@ -56,9 +56,7 @@ def methods() -> dict[str, Method]:
     for cls in Method.__subclasses__():
         for name, method in cls.variants().items():
             if name in found:
-                raise ProgramError(
-                    f"two compression methods are called {name!r}; names must differ"
-                )
+                raise ProgramError(f"two methods are called {name!r}; names must differ")
             found[name] = method
     return found
 

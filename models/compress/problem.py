@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fixed import ProgramError
-
 Floats = NDArray[np.float64]
 
 
@@ -64,7 +62,6 @@ class Gatherer:
         self.gram = np.zeros((size, size))
         self.cross = np.zeros((count, size))
         self.energy = np.zeros(count)
-        self.positions = 0
 
     def add(self, inputs: NDArray[Any], compressed_inputs: NDArray[Any]) -> None:
         """Add R positions: inputs (R, S) in the float network, and behind the compressed prefix.
@@ -76,12 +73,9 @@ class Gatherer:
         self.gram += xq.T @ xq
         self.cross += target.T @ xq
         self.energy += (target**2).sum(0)
-        self.positions += len(x)
 
     def problem(self, damping: float = 0.01) -> LayerProblem:
-        """The damped problem of everything added."""
-        if not self.positions or not self.gram.any():
-            raise ProgramError(
-                "calibration gives a layer no input but zeros; use images on which it is active"
-            )
+        """The damped problem of everything added; the data-free one where every input was 0."""
+        if not self.gram.any():
+            return LayerProblem.data_free(self.weights)
         return LayerProblem(self.gram, self.cross, self.energy).damped(self.weights, damping)

@@ -2,33 +2,21 @@
 
 Hubara et al., Binarized Neural Networks, arXiv 1602.02830, with batch normalisation and sign
 absorbed in one integer threshold per channel (Umuroglu et al., FINN, arXiv 1612.07119).
-
-A saved network is a container of kind "bitwright.binary-network", version 1: the document
-{"name", "input_shape", "input_range", "layers": count, "metadata"} and the arrays `signs<i>`
-(N, kh, kw, C), `thresholds<i>` (N,), `rising<i>` (N,) of each layer and `scores.signs` (N, S),
-`scores.bias` (N,).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, prod
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import container
-from ..fixed import BINARY, Grid, Ints, ProgramError
+from ..fixed import BINARY, Grid, Ints
 from ..layers import BatchNorm
 from ..ops import Dot, Requantise, Reshape, Thresholds, Window
 from ..program import INPUT, Edge, Node, Program
-
-KIND, VERSION = "bitwright.binary-network", 1
-LAYERS_MAX = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +57,6 @@ class BinaryNetwork:
     layers: tuple[BinaryLayer, ...]
     signs: Ints
     bias: Ints
-    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def program(self) -> Program:
         """The exact integer program; its output are the scores."""
@@ -87,53 +74,7 @@ class BinaryNetwork:
             Node("scores", bias, ("scores_dot",)),
         ]
         edge = Edge.of(self.input_shape, Grid(*self.input_range))
-        return Program(self.name, edge, tuple(nodes), metadata=self.metadata)
-
-    def save(self, path: str | Path) -> None:
-        """Write the network to `path`, signs in 8 bits each before packing."""
-        arrays: container.Arrays = {
-            "scores.signs": self.signs.astype(np.int8),
-            "scores.bias": self.bias,
-        }
-        for number, layer in enumerate(self.layers):
-            arrays[f"signs{number}"] = layer.signs.astype(np.int8)
-            arrays[f"thresholds{number}"] = layer.thresholds.astype(np.int32)
-            arrays[f"rising{number}"] = layer.rising
-        document = {
-            "name": self.name,
-            "input_shape": list(self.input_shape),
-            "input_range": list(self.input_range),
-            "layers": len(self.layers),
-            "metadata": dict(self.metadata),
-        }
-        container.save(path, KIND, VERSION, document, arrays)
-
-    @classmethod
-    def load(cls, path: str | Path) -> BinaryNetwork:
-        """Read a network that `save` wrote."""
-        document, arrays = container.load(path, KIND, [VERSION])
-        try:
-            return cls(
-                document["name"],
-                tuple(document["input_shape"]),
-                tuple(document["input_range"]),
-                tuple(_layer(arrays, number) for number in range(document["layers"])),
-                arrays["scores.signs"].astype(np.int64),
-                arrays["scores.bias"].astype(np.int64),
-                document["metadata"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ProgramError(
-                f"{path} is no complete binary network ({error}); save it again"
-            ) from None
-
-
-def _layer(arrays: container.Arrays, number: int) -> BinaryLayer:
-    return BinaryLayer(
-        arrays[f"signs{number}"].astype(np.int64),
-        arrays[f"thresholds{number}"].astype(np.int64),
-        arrays[f"rising{number}"],
-    )
+        return Program(self.name, edge, tuple(nodes))
 
 
 def sign_of_batch_norm(signs: Ints, norm: BatchNorm, largest_input: int) -> BinaryLayer:

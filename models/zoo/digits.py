@@ -59,4 +59,5 @@ def load() -> Split:
 def stratified(x: NDArray[Any], y: NDArray[Any], count: int) -> list[NDArray[Any]]:
     """Split off `count` images with every class in proportion: rest_x, part_x, rest_y, part_y."""
     assert train_test_split is not None, "load() reports a missing scikit-learn"
-    return train_test_split(x, y, test_size=count, stratify=y, random_state=0)
+    parts = train_test_split(x, y, test_size=count, stratify=y, random_state=0)
+    return cast(list[NDArray[Any]], parts)

@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import saved
 from ..fixed import Ints
 from ..layers import BatchNorm, Conv, Dense, Flatten, MaxPool, Relu
 from ..network import Network, Node
+from ..program import Program
 from . import digits
 from .binary import BinaryNetwork, sign_of_batch_norm
 
@@ -94,8 +96,8 @@ class BinaryNet(nn.Module):
         for conv in [*self.convs, self.scores]:
             conv.weight.data.clamp_(-1, 1)
 
-    def export(self) -> BinaryNetwork:
-        """The integers that define this network."""
+    def export(self) -> Program:
+        """The exact integer program of this network."""
         layers = []
         largest = digits.PIXELS_MAX
         for conv, norm in zip(self.convs, self.norms, strict=True):
@@ -108,7 +110,7 @@ class BinaryNet(nn.Module):
             tuple(layers),
             self.scores.signs().reshape(digits.CLASSES, -1),
             self.bias.detach().round().long().numpy(),
-        )
+        ).program()
 
 
 class FloatNet(nn.Module):
@@ -209,27 +211,23 @@ def accuracy(scores: Callable[[Ints], np.ndarray], x: Ints, y: Ints) -> float:
     return float((scores(x).argmax(-1) == y).mean())
 
 
-def scores_of(network: Network | BinaryNetwork) -> Callable[[Ints], np.ndarray]:
-    """The function that is shipped: a float network, or the exact integer program."""
-    return network.program() if isinstance(network, BinaryNetwork) else network
-
-
 def validate(network: str, seed: int, options: Options) -> float:
     """Accuracy on a fifth of the training part after training on the rest."""
     split = digits.load()
     x, held_x, y, held_y = digits.stratified(split.train_x, split.train_y, len(split.train_x) // 5)
-    return accuracy(scores_of(fit(network, seed, x, y, options).export()), held_x, held_y)
+    return accuracy(fit(network, seed, x, y, options).export(), held_x, held_y)
 
 
-def build(network: str, seed: int, options: Options) -> Network | BinaryNetwork:
+def build(network: str, seed: int, options: Options) -> Network | Program:
     """Train on the whole training part; the test images only measure."""
     split = digits.load()
     trained = fit(network, seed, split.train_x, split.train_y, options).export()
     metadata = {
-        "accuracy": accuracy(scores_of(trained), split.test_x, split.test_y),
+        "accuracy": accuracy(trained, split.test_x, split.test_y),
         "seed": seed,
         "training": asdict(options),
         "torch": torch.__version__,
+        "made_by": f"python -m bitwright.models.zoo.train_digits --network {network} --seed {seed}",
     }
     return replace(trained, metadata=metadata)
 
@@ -252,7 +250,10 @@ def main() -> None:
         print(f"validation accuracy {validate(arguments.network, arguments.seed, options):.4f}")
     else:
         trained = build(arguments.network, arguments.seed, options)
-        trained.save(arguments.output)
+        if isinstance(trained, Network):
+            trained.save(arguments.output)
+        else:
+            saved.save(trained, arguments.output)
         print(f"{arguments.output}: test accuracy {trained.metadata['accuracy']:.4f}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...models.fixed import Grid
@@ -32,7 +34,7 @@ def _product(op: Dot, edge: Edge) -> Kernel:
     if op.grid.bipolar and _within(edge.grid, Grid(-1, 1)):
         signs = pack_signs(op.weights > 0)
         return lambda x: xnor_matmul_masked(pack_bits(x != 0), pack_bits(x > 0), signs)
-    kind = np.dtype(storage(edge))
+    kind: Any = np.dtype(storage(edge))
     if kind in ACTIVATIONS and _within(op.grid, Grid(-128, 127)):
         packed = pack_int8(op.weights.astype(np.int8))
         if ACTIVATIONS[kind] * packed.norm <= INT32_MAX:

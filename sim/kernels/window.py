@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -25,7 +27,7 @@ def _(op: Window, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
 
 
 @njit(cache=True, nogil=True)
-def _copy_taps(x: Array, iy: Array, ix: Array, pad: int, out: Array) -> None:
+def _copy_taps(x: Array, iy: Array, ix: Array, pad: np.integer[Any], out: Array) -> None:
     frames, height, width, channels = x.shape
     for n in range(frames):
         at = 0

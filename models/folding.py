@@ -1,0 +1,76 @@
+"""Scales, biases and rounding folded into the integers of one operator, by exact fractions.
+
+An accumulator a of channel c stands for the real number scale[c] * a + offset[c].  Rounded to steps
+of size `step` on a grid lo..hi it becomes
+
+    y = clamp(floor(r*a + o + 1/2), lo, hi),    r = scale/step,  o = offset/step.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .fixed import Grid, ProgramError
+from .ops import Requantise, Thresholds
+from .program import Edge
+
+Floats = NDArray[np.float64]
+
+MULTIPLIER_BITS = 16
+SHIFT_MAX = 40
+# Products and sums stay below, so that `Requantise` fits signed 64 bits with room for its half.
+SUM_MAX = 1 << 61
+
+
+def _fractions(values: Floats, step: Fraction) -> list[Fraction]:
+    return [Fraction(value) / step for value in values.tolist()]
+
+
+def requantise(edge: Edge, scale: Floats, offset: Floats, step: Fraction, grid: Grid) -> Requantise:
+    """The nearest multiplier and bias per channel, with the largest shift that fits.
+
+    Multipliers are signed 16-bit numbers; y differs from its definition only where r*a + o + 1/2
+    lies within (|a| + 1) / 2**(shift + 1) of an integer.
+    """
+    ratios, offsets = _fractions(scale, step), _fractions(offset, step)
+    ends = np.maximum(np.abs(edge.lo), np.abs(edge.hi)).tolist()
+    for shift in range(SHIFT_MAX, 0, -1):
+        multiplier = [round(ratio * 2**shift) for ratio in ratios]
+        bias = [round(value * 2**shift) for value in offsets]
+        largest = max(
+            end * abs(m) + abs(b) for end, m, b in zip(ends, multiplier, bias, strict=True)
+        )
+        if max(map(abs, multiplier)) < 1 << (MULTIPLIER_BITS - 1) and largest < SUM_MAX:
+            return Requantise(np.array(multiplier), np.array(bias), shift, grid.lo, grid.hi)
+    raise ProgramError(
+        f"a scale of {float(max(map(abs, ratios))):.3g} steps needs a multiplier of more than "
+        f"{MULTIPLIER_BITS} bits; calibrate with inputs of the usual size"
+    )
+
+
+def thresholds(edge: Edge, scale: Floats, offset: Floats, step: Fraction, grid: Grid) -> Thresholds:
+    """Exactly y, as hi - lo comparisons per channel, clamped to what the accumulator can reach."""
+    count = grid.hi - grid.lo
+    rows = np.empty((len(scale), count), np.int64)
+    rising = np.empty(len(scale), bool)
+    channels = zip(_fractions(scale, step), _fractions(offset, step), strict=True)
+    for channel, (ratio, constant) in enumerate(channels):
+        # y >= level exactly where r*a >= level - 1/2 - o.
+        cuts = [grid.lo + k - Fraction(1, 2) - constant for k in range(1, count + 1)]
+        lo, hi = int(edge.lo[channel]), int(edge.hi[channel])
+        rising[channel] = ratio >= 0
+        rows[channel] = sorted(min(max(_first(ratio, cut, lo, hi), lo), hi + 1) for cut in cuts)
+    return Thresholds(rows, np.where(rising, grid.lo, grid.hi), np.where(rising, 1, -1))
+
+
+def _first(ratio: Fraction, cut: Fraction, lo: int, hi: int) -> int:
+    """The least integer a at which (ratio * a >= cut) takes the value it has for large a."""
+    if ratio > 0:
+        return ceil(cut / ratio)
+    if ratio < 0:
+        return floor(cut / ratio) + 1
+    return lo if cut <= 0 else hi + 1

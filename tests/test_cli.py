@@ -1,0 +1,262 @@
+"""The commands that scripts rely on: their JSON, their exit codes, their one-sentence errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from programs import binary_convolution, every_operator, frames
+
+from bitwright import api
+from bitwright.cli import main
+from bitwright.models.saved import save
+
+
+@pytest.fixture
+def model(tmp_path):
+    program = binary_convolution()
+    save(program, tmp_path / "model.npz")
+    np.save(tmp_path / "x.npy", frames(program, 3))
+    return program, tmp_path
+
+
+def run(capsys, *args):
+    """Exit code, standard output, standard error."""
+    code = main([str(arg) for arg in args])
+    done = capsys.readouterr()
+    return code, done.out, done.err
+
+
+KEYS = {"model", "engine", "frames", "mismatches", "streams", "cycles", "seconds"}
+
+
+@pytest.mark.cosim
+def test_simulate_reports_what_scripts_read(model, capsys):
+    program, folder = model
+    code, out, _ = run(
+        capsys, "simulate", folder / "model.npz", "--inputs", folder / "x.npy",
+        "--engine", "icarus", "--output", folder / "y.npy", "--json",
+    )  # fmt: skip
+    result = json.loads(out)
+    assert (code, set(result)) == (0, KEYS)
+    assert (result["engine"], result["frames"], result["mismatches"]) == ("icarus", 3, 0)
+    assert result["streams"]["differences"] == 0
+    cycles = result["cycles"]
+    assert set(cycles) == {"promised", "measured"}
+    assert set(cycles["promised"]) == {"first", "interval", "total"}
+    assert cycles["promised"] == cycles["measured"]
+    np.testing.assert_array_equal(np.load(folder / "y.npy"), program(frames(program, 3)))
+
+
+@pytest.mark.cosim
+def test_with_stalls_cycles_are_null_and_every_stream_is_still_checked(model, capsys):
+    _, folder = model
+    code, out, _ = run(
+        capsys, "simulate", folder / "model.npz", "--inputs", folder / "x.npy", "--engine",
+        "icarus", "--stall", "0.4", "--seed", "7", "--frames", "2", "--json",
+    )  # fmt: skip
+    result = json.loads(out)
+    assert (code, result["cycles"], result["frames"]) == (0, None, 2)
+    assert result["streams"]["transfers"] > 1000
+    assert result["streams"]["differences"] == 0
+
+
+@pytest.mark.cosim
+def test_one_frame_has_no_interval(model, capsys):
+    _, folder = model
+    _, out, _ = run(
+        capsys, "simulate", folder / "model.npz", "--inputs", folder / "x.npy", "--engine",
+        "icarus", "--frames", "1", "--json",
+    )  # fmt: skip
+    cycles = json.loads(out)["cycles"]
+    assert cycles["measured"]["interval"] is None
+    assert cycles["measured"]["total"] == cycles["measured"]["first"] + 1
+
+
+@pytest.mark.parametrize("engine", ["reference", "numba"])
+def test_software_engines_and_expected_values(model, capsys, engine):
+    program, folder = model
+    expect = program(frames(program, 3)).astype(float)
+    command = ["simulate", folder / "model.npz", "--inputs", folder / "x.npy", "--engine", engine]
+    for off, mismatches in ((0.0009, 0), (0.0011, 30)):
+        np.save(folder / "e.npy", expect + off)
+        code, out, _ = run(capsys, *command, "--expect", folder / "e.npy", "--json")
+        result = json.loads(out)
+        assert (code, result["mismatches"]) == (int(mismatches > 0), mismatches)
+        assert result["cycles"] is None
+    expect[1, 2] += 1
+    np.save(folder / "e.npy", expect)
+    code, out, _ = run(capsys, *command, "--expect", folder / "e.npy", "--json")
+    assert (code, json.loads(out)["mismatches"]) == (1, 1)
+
+
+def test_generate_and_its_fold_file(model, capsys):
+    _, folder = model
+    (folder / "fold.json").write_text('{"dot1": {"pe": 4, "simd": 9}}')
+    code, out, _ = run(
+        capsys, "generate", folder / "model.npz", "-o", folder / "out",
+        "--fold", folder / "fold.json", "--json",
+    )  # fmt: skip
+    manifest = json.loads(out)
+    assert code == 0
+    assert manifest["folding"] == {"dot1": {"pe": 4, "simd": 9}}
+    assert json.loads((folder / "out" / "manifest.json").read_text()) == manifest
+
+
+@pytest.mark.cosim
+def test_compare_shows_cycles_three_times(model, capsys):
+    _, folder = model
+    code, out, _ = run(
+        capsys, "compare", folder / "model.npz", "--cycles-per-frame", "400",
+        "--cycles-per-frame", "2000", "--json",
+    )  # fmt: skip
+    models = json.loads(out)["models"]
+    assert (code, len(models)) == (0, 2)
+    for entry in models:
+        assert entry["total"]["schedule"] == entry["total"]["rtl"]
+        assert entry["total"]["formula"]["interval"] == entry["total"]["rtl"]["interval"]
+        assert entry["limiting"] in {layer["layer"] for layer in entry["layers"]}
+        for layer in entry["layers"]:
+            assert layer["schedule"] == layer["rtl"]
+            assert {"bits", "weights", "operations", "lut", "ff", "bram", "dsp"} <= set(layer)
+    dot = next(la for la in models[0]["layers"] if la["layer"] == "dot1")
+    assert (dot["weights"], dot["weight_bits"], dot["operations"]) == (288, 288, 36 * 288)
+
+
+def test_the_zoo_lists_what_scripts_need(capsys):
+    code, out, _ = run(capsys, "zoo", "--json")
+    entries = json.loads(out)
+    assert code == 0
+    for entry in entries:
+        assert {"name", "input_shape", "input_range", "output_shape", "accuracy"} <= set(entry)
+        assert len(entry["input_range"]) == 2
+        assert 0.9 < entry["accuracy"] <= 1
+    assert {"digits-bwnh", "digits-binary"} <= {entry["name"] for entry in entries}
+
+
+def test_compress_makes_a_program_that_runs(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.integers(0, 17, (40, 8, 8, 1)))
+    np.save(tmp_path / "y.npy", rng.integers(0, 10, 40))
+    code, _, _ = run(
+        capsys, "compress", "digits-cnn", "--data", tmp_path / "x.npy", "--weights", "int4",
+        "--activations", "4", "--labels", tmp_path / "y.npy", "-o", tmp_path / "m.npz",
+    )  # fmt: skip
+    assert code == 0
+    program = api.load(tmp_path / "m.npz")
+    assert program.output.shape == (10,)
+    assert 0 <= program.metadata["calibration_accuracy"] <= 1
+
+
+BAD = {
+    "nothing.npz does not exist; give the path of a saved file": [
+        "generate", "nothing.npz", "-o", "o"],
+    "nothing is neither a file nor in the zoo": ["generate", "nothing", "-o", "o"],
+    "x.npy is damaged or not a saved file": ["generate", "x.npy", "-o", "o"],
+    "takes inputs of shape (N, 6, 6, 4), not (3, 4)": [
+        "simulate", "model.npz", "--inputs", "flat.npy", "--engine", "numba"],
+    "input (0, 0, 0, 0) is 9": [
+        "simulate", "model.npz", "--inputs", "nine.npy", "--engine", "numba"],
+    "inputs hold NaN or infinity": [
+        "simulate", "model.npz", "--inputs", "nan.npy", "--engine", "numba"],
+    "expected values have shape (3, 10), not (3, 4)": [
+        "simulate", "model.npz", "--inputs", "x.npy", "--expect", "flat.npy", "--engine", "numba"],
+    "model.npz is not a complete .npy file": [
+        "simulate", "model.npz", "--inputs", "model.npz", "--engine", "numba"],
+    "layer 'dot1': Dot cannot be folded with pe 3 and simd 9": [
+        "generate", "model.npz", "-o", "o", "--fold", "three.json"],
+    "the folding names layer 'conv9'": [
+        "generate", "model.npz", "-o", "o", "--fold", "unknown.json"],
+    "the fold file broken.json is not JSON": [
+        "generate", "model.npz", "-o", "o", "--fold", "broken.json"],
+    "cycles a frame at its most parallel, above the 1 asked for": [
+        "generate", "model.npz", "-o", "o", "--cycles-per-frame", "1"],
+    "the folder . holds other files": ["generate", "model.npz", "-o", "."],
+    "a share from 0 to below 1 is expected, not 1": [
+        "simulate", "model.npz", "--inputs", "x.npy", "--stall", "1"],
+    "no compression method is called 'magic'": [
+        "compress", "digits-cnn", "--data", "digits.npy", "--weights", "magic", "-o", "o"],
+    "activations take 2 to 8 bits, not 1": [
+        "compress", "digits-cnn", "--data", "x.npy", "--activations", "1", "-o", "o"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sentence", BAD)
+def test_bad_input_is_one_sentence_and_code_2(model, capsys, monkeypatch, sentence):
+    _, folder = model
+    np.save(folder / "flat.npy", np.zeros((3, 4), int))
+    np.save(folder / "nine.npy", np.full((1, 6, 6, 4), 9))
+    np.save(folder / "nan.npy", np.full((1, 6, 6, 4), np.nan))
+    np.save(folder / "digits.npy", np.ones((4, 8, 8, 1), int))
+    (folder / "three.json").write_text('{"dot1": {"pe": 3, "simd": 9}}')
+    (folder / "unknown.json").write_text('{"conv9": {"pe": 3, "simd": 9}}')
+    (folder / "broken.json").write_text("{")
+    monkeypatch.chdir(folder)
+    before = sorted(path.name for path in folder.iterdir())
+    try:
+        code, out, err = run(capsys, *BAD[sentence])
+    except SystemExit as stopped:
+        code, (out, err) = stopped.code, capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert sentence in err
+    assert "Traceback" not in err
+    assert len([line for line in err.splitlines() if not line.startswith("[")]) == 1
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_full_disk_is_one_sentence(model, capsys):
+    _, folder = model
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    code, _, err = run(
+        capsys, "simulate", folder / "model.npz", "--inputs", folder / "x.npy", "--engine",
+        "numba", "--output", "/dev/full/y.npy",
+    )  # fmt: skip
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_a_missing_simulator_is_one_sentence(model, capsys, monkeypatch):
+    _, folder = model
+    monkeypatch.setenv("PATH", str(folder))
+    code, _, err = run(
+        capsys, "simulate", folder / "model.npz", "--inputs", folder / "x.npy", "--engine", "icarus"
+    )
+    assert code == 2
+    assert "Icarus Verilog (iverilog) is not installed" in err
+
+
+@pytest.mark.cosim
+def test_a_wrong_circuit_fails(model, monkeypatch):
+    """The command must be able to fail: one altered weight word is seen, named and counted."""
+    program, _ = model
+    honest = api.write_rtl
+
+    def altered(design):
+        rtl = honest(design)
+        name = next(name for name in rtl.memories if "dot4" in name)
+        first, _, rest = rtl.memories[name].partition("\n")
+        rtl.memories[name] = f"{int(first, 16) ^ 1:0{len(first)}x}\n{rest}"
+        return rtl
+
+    monkeypatch.setattr(api, "write_rtl", altered)
+    result = api.simulate(program, frames(program, 2), engine="icarus")
+    assert result["mismatches"] > 0
+    assert "unit dot4, stream dot4__to" in result["report"][0]
+    assert "expected" in result["report"][0]
+
+
+def test_every_operator_has_a_place_in_a_table(capsys, tmp_path):
+    save(every_operator(), tmp_path / "m.npz")
+    entries = api.compare([tmp_path / "m.npz"], engine=None)["models"]
+    assert entries[0]["total"]["rtl"] is None
+    assert {layer["operator"] for layer in entries[0]["layers"]} >= {"Window", "Dot", "Add", "TopK"}
+
+
+def test_the_api_is_the_front_door():
+    code = "import bitwright; print(bitwright.load('digits-bwnh').output.shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(10,)\n"
