@@ -54,14 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _compress(args: argparse.Namespace) -> int:
     from . import api
-    from .files import read_array
+    from .files import read_array, read_optional
 
     program = api.compress(
         args.network,
         data=read_array(args.data, "--data"),
         weights=args.weights,
         activations=args.activations,
-        labels=read_array(args.labels, "--labels"),
+        labels=read_optional(args.labels, "--labels"),
     )
     api.save(program, args.output)
     written = {
@@ -88,12 +88,12 @@ def _generate(args: argparse.Namespace) -> int:
 
 def _simulate(args: argparse.Namespace) -> int:
     from . import api
-    from .files import read_array, read_fold, save_array
+    from .files import read_array, read_fold, read_optional, save_array
 
     result = api.simulate(
         args.model,
         inputs=read_array(args.inputs, "--inputs"),
-        expect=read_array(args.expect, "--expect"),
+        expect=read_optional(args.expect, "--expect"),
         engine=args.engine,
         frames=args.frames,
         stall=args.stall,
@@ -169,7 +169,7 @@ def _agrees(result: dict[str, Any]) -> bool:
 
 
 def _between(ends: list[int] | None) -> str | None:
-    return ends and f"{ends[0]}..{ends[1]}"
+    return f"{ends[0]}..{ends[1]}" if ends else None
 
 
 def _simulated(result: dict[str, Any]) -> str:

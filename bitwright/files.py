@@ -13,10 +13,13 @@ from bitwright.models.fixed import ProgramError
 Array = NDArray[Any]
 
 
-def read_array(path: Path | None, option: str) -> Array | None:
+def read_optional(path: Path | None, option: str) -> Array | None:
+    """Read a .npy file where one was given."""
+    return None if path is None else read_array(path, option)
+
+
+def read_array(path: Path, option: str) -> Array:
     """Read a .npy file of numbers; pickled objects are refused, and so is a shortened file."""
-    if path is None:
-        return None
     try:
         # Mapped first: a header that promises more than the file holds allocates nothing.
         mapped = np.lib.format.open_memmap(path, mode="r")

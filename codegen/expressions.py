@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -79,7 +79,7 @@ class Expressions:
         return False
 
     @contextmanager
-    def inside(self, arguments: dict[str, str]) -> Iterator[None]:
+    def inside(self, arguments: dict[str, str]) -> Generator[None]:
         """Write values in terms of a function's arguments: a name for each wire."""
         self.arguments = arguments
         yield

