@@ -311,7 +311,12 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument(
         "--seed", metavar="S", type=_at_least(0), default=0, help="seed of the stalls (default: 0)"
     )
-    simulate.add_argument("--wave", metavar="FILE", type=Path, help="write a waveform")
+    simulate.add_argument(
+        "--wave",
+        metavar="FILE",
+        type=Path,
+        help="write a waveform (VCD from Verilator, FST from Icarus)",
+    )
     _output(simulate, "Y.npy", "write the outputs, in the model's own output scale")
     _folding(simulate)
 

@@ -37,7 +37,14 @@ def bench_verilog(trials: Sequence[Trial]) -> str:
     Each transfer of stream k becomes a line "k CYCLE WORD" of NAME.trace; cycles count from the
     end of reset, which writes the line "reset".
     """
-    parts = ["`timescale 1ns/1ps", "module bench(input aclk, input aresetn, input flush);"]
+    parts = [
+        "`timescale 1ns/1ps",
+        "module bench(input aclk, input aresetn, input flush);",
+        '  initial if ($test$plusargs("wave")) begin',
+        '    $dumpfile("wave.dump");',
+        "    $dumpvars(0, bench);",
+        "  end",
+    ]
     parts += [_instance(trial) for trial in trials]
     return "\n".join([*parts, "endmodule", ""])
 

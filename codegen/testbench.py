@@ -114,13 +114,18 @@ class Checker:
         self.model = model
         self.received: list[tuple[int, int, bool]] = []
         self.report: list[str] = []
-        self.wrong = {"values": 0, "cycles": 0, "missing": 0, "tlast": 0}
+        self.wrong = {"values": 0, "cycles": 0, "missing": 0, "tlast": 0, "error": 0}
 
     def on_word(self, cycle: int, word: int, last: bool) -> None:
         self.received.append((cycle, word, last))
 
-    def judge(self, trace: Path) -> dict[str, Any]:
-        """Compare every stream; the result counts differences and describes the first ones."""
+    def judge(self, trace: Path, error: bool) -> dict[str, Any]:
+        """Compare every stream; the result counts differences and describes the first ones.
+
+        error: whether the design's error output is set, which right frames never do.
+        """
+        if error:
+            self._say("error", self.model.input, 0, -1, "the error output is set by right frames")
         traced = _read_trace(trace, len(self.model.streams))
         for stream, (cycles, words) in zip(self.model.streams, traced, strict=True):
             self._compare(stream, cycles, words)
@@ -177,7 +182,7 @@ class Bench:
         return Axis(self.dut, f"{model.name}_{name}")
 
     async def reset(self) -> None:
-        """Hold reset for two edges; the edge after this returns is cycle 0."""
+        """Hold reset for one edge; the edge after this returns is cycle 0."""
         self.dut.aresetn.value = 0
         self.dut.flush.value = 0
         for model in self.models:
@@ -186,7 +191,7 @@ class Bench:
             source.data.value = 0
             source.last.value = 0
             sink.ready.value = 0
-        await self.cycles(2)
+        await self.cycles(1)
         self.dut.aresetn.value = 1
 
     async def cycles(self, count: int) -> None:
@@ -213,9 +218,12 @@ class Bench:
                 task.cancel()
         self.dut.flush.value = 1
         await self.cycles(1)
-        return [
-            checker.judge(Path(f"{checker.model.name}.trace")) for checker, _ in running
-        ]  # fmt: skip
+        return [checker.judge(*self.evidence(checker.model)) for checker, _ in running]
+
+    def evidence(self, model: Model) -> tuple[Path, bool]:
+        """The trace of a design, and whether its error output is set."""
+        error = getattr(self.dut, f"{model.name}_error").value != 0
+        return Path(f"{model.name}.trace"), bool(error)
 
 
 def _integers(words: np.ndarray) -> list[int]:
@@ -251,12 +259,18 @@ async def frames(dut: Any) -> None:
 async def reset_in_mid_frame(dut: Any) -> None:
     """A reset at any time returns to the initial state: afterwards all is as from the start."""
     bench = Bench(dut)
-    await bench.reset()
-    running = [bench.start(model) for model in bench.models]
-    await bench.cycles(max(3, max(model.end for model in bench.models) // 3))
-    for _, tasks in running:
-        for task in tasks:
-            task.cancel()
+    end = max(model.end for model in bench.models)
+    # First with the sink closed, so that every register of a stalled design is full, then as usual.
+    for flowing, length in ((1, max(3, end // 3)), (0, 1 + end // 7)):
+        await bench.reset()
+        running = [bench.start(model) for model in bench.models]
+        if not flowing:
+            for _, (_, monitor) in running:
+                monitor.cancel()
+        await bench.cycles(length)
+        for _, tasks in running:
+            for task in tasks:
+                task.cancel()
     _assert_right(await bench.frames())
 
 

@@ -71,7 +71,8 @@ def write_component(elaboratable: Any, name: str, keep: Iterable[str] = ()) -> R
         text = amaranth_rtlil.convert(elaboratable, name=name, emit_src=False)
     modules = {module.name: module for module in rtlil.parse(text)}
     names = _Names()
-    plain = {path: names(path, path) for path in modules}
+    # Two underscores, which no name holds, keep the designs of one bench apart.
+    plain = {path: names(path, path.replace(".", "__", 1)) for path in modules}
     ports = {path: _ports(module) for path, module in modules.items()}
     kept = frozenset(keep)
     written: list[str] = []

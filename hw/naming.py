@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-_SAFE = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_SAFE = re.compile(r"(?!n_.*_[0-9a-f]{8}$)[a-z][a-z0-9_]{0,47}")
 _RESERVED = frozenset((
     "always", "and", "assign", "begin", "buf", "bufif0", "bufif1", "case", "casex", "casez",
     "cmos", "deassign", "default", "defparam", "disable", "edge", "else", "end", "endcase",
@@ -20,7 +20,7 @@ _RESERVED = frozenset((
     "supply1", "table", "task", "time", "tran", "tranif0", "tranif1", "tri", "tri0", "tri1",
     "triand", "trior", "trireg", "unsigned", "vectored", "wait", "wand", "weak0", "weak1",
     "while", "wire", "wor", "xnor", "xor", "logic", "bit", "byte", "int", "generate", "genvar",
-    "localparam", "design", "config", "cell", "library", "instance", "use", "uwire", "top",
+    "localparam", "design", "config", "cell", "library", "instance", "use", "uwire", "top", "bench",
     "source", "sink", "do", "enum", "class", "this", "super", "new", "null", "static", "var",
     "void", "with",
 ))  # fmt: skip

@@ -7,10 +7,10 @@ from itertools import pairwise
 import numpy as np
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
-from ..models.fixed import Ints
+from ..models.fixed import Grid, Ints
 from ..models.ops import MaxPool, SumPool
 from ..models.ops.pool import Pool
-from .elastic import counters, number, numbers, pipeline, resize, stored
+from .elastic import counters, lane, number, numbers, pipeline, resize, stored
 from .elementwise import channel_foldings, same_lanes
 from .timing import Timing, after, pipeline_timing
 from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, timing
@@ -58,23 +58,30 @@ class Pooling(Unit):
         tap, last = count["tap"]
         (take,) = pipeline(m, 1, self.i.valid, self.o, emit=last)
         m.d.comb += [step.eq(take), self.i.ready.eq(take)]
-        line = [Signal(self.ports.outputs[0].width, name=f"running{k}") for k in range(groups)]
+        line = [Signal(self.held.bits * lanes, name=f"running{k}") for k in range(groups)]
         values = numbers(m, self.i.payload, lanes, self.place.inputs[0].grid, "x")
-        results = []
-        for k, value in enumerate(values):
-            running = line[-1][k * grid.bits : (k + 1) * grid.bits]
-            results.append(self._combine(m, k, value, running, tap == 0))
-        result = Signal(self.ports.outputs[0].width)
+        results = [
+            self._combine(m, k, value, lane(line[-1], k, self.held), tap == 0)
+            for k, value in enumerate(values)
+        ]
+        result = Signal(self.held.bits * lanes, name="result")
         m.d.comb += result.eq(Cat(*results))
         with m.If(take):
             m.d.sync += line[0].eq(result)
             m.d.sync += [to.eq(source) for source, to in pairwise(line)]
         with m.If(take & last):
-            m.d.sync += self.o.payload.eq(result)
+            whole = (number(lane(result, k, self.held), self.held) for k in range(lanes))
+            m.d.sync += self.o.payload.eq(Cat(*(stored(value, grid) for value in whole)))
         return m
 
+    @property
+    def held(self) -> Grid:
+        """What the delay line holds: a maximum so far may lie below all outputs, a sum wraps."""
+        edge = self.place.inputs[0] if isinstance(self.op, MaxPool) else self.place.output
+        return edge.grid
+
     def _combine(self, m: Module, k: int, value: Value, running: Value, first: Value) -> Value:
-        grid = self.place.output.grid
+        grid = self.held
         if isinstance(self.op, MaxPool):
             keep = Signal(name=f"keep{k}")
             m.d.comb += keep.eq(~first & (number(running, grid) > value))

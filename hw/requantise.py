@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from amaranth.hdl import C, Cat, Module, Mux, Signal
 
 from ..models.fixed import Grid
@@ -45,7 +46,7 @@ class Requantiser(Unit):
         m.d.comb += self.i.ready.eq(take[0])
         beat, _ = counter(m, self.place.output.channels // lanes, take[0], "beat")
         # Half a unit of the result is added with the bias: one constant, no second adder.
-        bias = op.bias + (1 << (op.shift - 1))
+        bias = np.array(op.rounded_bias())
         m_grid = Grid(int(op.multiplier.min()), int(op.multiplier.max()))
         b_grid = Grid(int(bias.min()), int(bias.max()))
         words = [

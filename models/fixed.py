@@ -23,6 +23,10 @@ def frozen(values: ArrayLike) -> Ints:
         raise ProgramError(
             f"integers are expected, not {source.dtype}; round the values before building operators"
         )
+    if source.dtype == object and not all(isinstance(v, int) for v in source.ravel().tolist()):
+        raise ProgramError(
+            "integers are expected, not object; round the values before building operators"
+        )
     try:
         array = np.array(source.tolist() if source.dtype == object else source, dtype=np.int64)
     except OverflowError:
@@ -72,7 +76,7 @@ class Grid:
         if self.bipolar:
             return 1
         if self.lo < 0:
-            return 1 + max(self.hi.bit_length(), (~self.lo).bit_length())
+            return 1 + max(max(self.hi, 0).bit_length(), (~self.lo).bit_length())
         return max(1, self.hi.bit_length())
 
     def holds(self, values: Ints) -> bool:
@@ -86,13 +90,13 @@ class Grid:
         """Map values to the unsigned integers that stand for them in hardware."""
         if self.bipolar:
             return (values > 0).astype(np.int64)
-        return values & ((1 << self.bits) - 1)
+        return values if self.bits == 64 else values & ((1 << self.bits) - 1)
 
     def decode(self, codes: Ints) -> Ints:
         """Undo `encode`."""
         if self.bipolar:
             return 2 * codes - 1
-        if not self.signed:
+        if not self.signed or self.bits == 64:
             return codes
         half = 1 << (self.bits - 1)
         return (codes ^ half) - half

@@ -181,12 +181,13 @@ class Program:
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", tuple(self.nodes))
         _ = self.edges
-        open_ends = [n.name for n in self.nodes[:-1] if not self.consumers[n.name]]
-        if open_ends or not self.nodes:
+        if not self.nodes:
+            raise ProgramError(f"program {self.name!r} has no nodes; give it at least one")
+        open_ends = [n.name for n in self.nodes if not self.consumers[n.name]]
+        if len(open_ends) > 1:
             raise ProgramError(
-                f"program {self.name!r} has {len(open_ends) + bool(self.nodes)} outputs "
-                f"({', '.join([*open_ends, *(n.name for n in self.nodes[-1:])])}); an accelerator "
-                "has exactly one: concatenate them or drop the others"
+                f"program {self.name!r} has {len(open_ends)} outputs ({', '.join(open_ends)}); an "
+                "accelerator has exactly one: concatenate them or drop the others"
             )
         if not self.consumers[INPUT]:
             raise ProgramError(f"no node of program {self.name!r} reads its input; connect one")

@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from ..codegen import runner
 from ..codegen.bench import TESTBENCH, Trial, bench_verilog, write_vectors
+from ..codegen.verilog import Rtl
 from ..hw.beats import from_beats
 from ..hw.design import Design, figures
 from ..models.fixed import Ints, ProgramError
@@ -73,12 +74,13 @@ def simulate(
 ) -> Run:
     """Run trials together in one simulator and compare every stream with the reference.
 
-    wave: where to put the waveform (FST from Verilator and Icarus).  Raises ProgramError where
+    wave: where to put the waveform (VCD from Verilator, FST from Icarus).  Raises ProgramError where
     a tool is missing or fails; differences are no error but an outcome.
     """
     check_engine(engine)
+    _check_names(trials)
     start = time.perf_counter()
-    build = _built(trials, engine, wave is not None, tell)
+    build = _built(trials, engine, wave is not None and engine == "verilator", tell)
     built = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
         cwd = Path(name)
@@ -93,7 +95,7 @@ def simulate(
         _launch(engine, "test", build, cwd, tests, wave is not None)
         results = _results(cwd)
         if wave is not None:
-            _keep_wave(cwd, build, wave)
+            shutil.move(cwd / "wave.dump", wave)
         outcomes = [_outcome(r, t) for r, t in zip(results, trials, strict=True)]
     seconds = {
         "build": built - start,
@@ -101,6 +103,17 @@ def simulate(
         "simulate": time.perf_counter() - prepared,
     }
     return Run(outcomes, seconds)
+
+
+def _check_names(trials: Sequence[Trial]) -> None:
+    """Raise where two designs would share modules or memory files without being the same."""
+    known: dict[str, Rtl] = {}
+    for trial in trials:
+        if known.setdefault(trial.rtl.top, trial.rtl) != trial.rtl:
+            raise ProgramError(
+                f"two designs of one bench are both called {trial.rtl.top!r}; "
+                "give their programs different names"
+            )
 
 
 def check_engine(engine: str) -> None:
@@ -196,12 +209,6 @@ def _outcome(result: dict[str, Any], trial: Trial) -> Outcome:
     }
     cycles = np.array(result["cycles"], np.int64) - start
     return Outcome(result["wrong"], result["report"], outputs, cycles, streams)
-
-
-def _keep_wave(cwd: Path, build: Path, wave: Path) -> None:
-    for found in [*cwd.glob("*.fst"), *build.glob("*.fst"), *cwd.glob("*.vcd")]:
-        shutil.move(found, wave)
-        return
 
 
 def measured(outcome: Outcome, design: Design) -> dict[str, int | None] | None:

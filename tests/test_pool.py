@@ -113,6 +113,6 @@ def test_taps_divide_the_last_axis():
 def test_a_sum_beyond_64_bits_is_refused(lo: int):
     MaxPool(2).infer(Edge.of((2,), Grid(lo, 0)))
     with refused(
-        f"a sum over taps reaches {-2 * lo}, beyond signed 64 bits; use narrower weights or inputs"
+        f"a sum over taps reaches {2 * lo}, beyond signed 64 bits; use narrower weights or inputs"
     ):
         SumPool(2).infer(Edge.of((2,), Grid(lo, 0)))

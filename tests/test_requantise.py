@@ -141,7 +141,10 @@ def test_a_product_beyond_64_bits_is_refused(x: Grid, m: int, b: int, reached: i
         constants([m], [b], 1, 0, 1).infer(Edge.of((1,), x))
 
 
-def test_a_bias_that_only_fits_with_its_product():
-    """Bias and half a unit together leave 64 bits; with the product they do not."""
-    op = constants([2**60], [2**63 - 1], 62, -8, 7)
-    check_unit(op, Edge.of((2, 1), Grid(-4, -3)), lambda x: naive(op, x))
+def test_a_bias_must_fit_with_its_half_unit():
+    with pytest.raises(ProgramError) as error:
+        constants([2**60], [2**63 - 1], 62, -8, 7)
+    assert str(error.value) == (
+        "a bound or a bias with its rounding reaches 11529215046068469759, beyond signed 64 bits; "
+        "use narrower weights or inputs"
+    )

@@ -31,6 +31,7 @@ class Requantise(Op):
             )
         if not 1 <= self.shift <= 62:
             raise ProgramError(f"Requantise shifts by 1 to 62 bits, not {self.shift}")
+        fits("a bound or a bias with its rounding", [self.lo, self.hi, *self.rounded_bias()])
         if self.lo > self.hi:
             raise ProgramError(f"Requantise clamps to lo <= hi, not {self.lo}..{self.hi}")
 
@@ -49,6 +50,10 @@ class Requantise(Op):
             for bound in (lo, hi)
         ]
         return Edge(x.shape, ends[0], ends[1])
+
+    def rounded_bias(self) -> list[int]:
+        """Bias + 2**(shift-1) per channel, in Python integers."""
+        return [bias + (1 << (self.shift - 1)) for bias in self.bias.tolist()]
 
     def sums(self, x: Edge) -> tuple[list[int], list[int]]:
         """Bounds of x*multiplier + bias + half per channel, in Python integers."""

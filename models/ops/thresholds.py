@@ -43,8 +43,8 @@ class Thresholds(Op):
                 f"{x.channels}; give one row of thresholds per channel"
             )
         fits("a threshold", [int(x.hi.max()) + 1])
-        largest = int(np.abs(self.step).max()) * count + int(np.abs(self.offset).max())
-        fits("a threshold output", [largest])
+        for step, offset in zip(self.step.tolist(), self.offset.tolist(), strict=True):
+            fits("a threshold output", [offset, offset + step * count])
         ends = [
             self.offset + self.step * (bound[:, None] >= self.thresholds).sum(1)
             for bound in (x.lo, x.hi)

@@ -28,4 +28,4 @@ class TopK(Op):
 
     def __call__(self, *xs: Ints) -> Ints:
         (x,) = xs
-        return np.argsort(-x, axis=-1, kind="stable")[..., : self.k].astype(np.int64)
+        return np.argsort(~x, axis=-1, kind="stable")[..., : self.k].astype(np.int64)

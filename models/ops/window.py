@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..fixed import Ints, ProgramError
-from ..program import Edge, Op
+from ..program import Edge, Op, fits
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,8 @@ class Window(Op):
                 raise ProgramError(
                     f"Window {name} has {size} integers from {least} to 65536, not {value}"
                 )
+
+        fits("the padding value", [self.pad])
 
     @property
     def reach(self) -> tuple[int, int]:

@@ -29,11 +29,13 @@ def _(op: Pool, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
 @njit(cache=True, nogil=True)
 def _largest(x: Array, out: Array) -> None:
     for row in range(len(x)):
-        for c in range(x.shape[2]):
-            out[row, c] = x[row, 0, c]
+        # A maximum so far may lie below all that the output can be: it is kept in x's own type.
+        best = x[row, 0].copy()
         for k in range(1, x.shape[1]):
             for c in range(x.shape[2]):
-                out[row, c] = max(out[row, c], x[row, k, c])
+                best[c] = max(best[c], x[row, k, c])
+        for c in range(x.shape[2]):
+            out[row, c] = best[c]
 
 
 @njit(cache=True, nogil=True)

@@ -12,7 +12,7 @@ from .kernel import Array, Kernel, prepare, rows, storage
 
 @prepare.register
 def _(op: Requantise, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
-    bias = op.bias + (1 << (op.shift - 1))
+    bias = np.array(op.rounded_bias())
     kind = storage(output)
 
     def kernel(x: Array) -> Array:
