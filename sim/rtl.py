@@ -68,7 +68,6 @@ class Run:
 def simulate(
     trials: Sequence[Trial],
     engine: str,
-    tests: Sequence[str] = ("frames",),
     wave: Path | None = None,
     tell: Progress = lambda _: None,
 ) -> Run:
@@ -92,7 +91,7 @@ def simulate(
         shutil.copy(TESTBENCH, cwd / "testbench.py")
         prepared = time.perf_counter()
         tell(f"simulating under {engine}")
-        _launch(engine, "test", build, cwd, tests, wave is not None)
+        _launch(engine, "test", build, cwd, ("frames",), wave is not None)
         results = _results(cwd)
         if wave is not None:
             shutil.move(cwd / "wave.dump", wave)

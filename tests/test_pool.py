@@ -116,3 +116,10 @@ def test_a_sum_beyond_64_bits_is_refused(lo: int):
         f"a sum over taps reaches {2 * lo}, beyond signed 64 bits; use narrower weights or inputs"
     ):
         SumPool(2).infer(Edge.of((2,), Grid(lo, 0)))
+
+
+@pytest.mark.parametrize("lows", [(-8, 2), (-300, 2)])
+def test_a_maximum_so_far_may_lie_below_every_output(lows: tuple[int, int]):
+    """The first tap alone may be less than the output's least value, which other taps ensure."""
+    edge = Edge((1, 2), np.array(lows), np.array([7, 5]))
+    check_unit(MaxPool(2), edge, lambda x: x.max(-1, keepdims=True))

@@ -187,5 +187,12 @@ def test_the_kernel_fits_the_padded_input():
 
 
 def test_padding_beyond_64_bits_is_refused():
-    with refused("a constant does not fit signed 64 bits; scale the values down"):
+    with refused(
+        "the padding value reaches 9223372036854775808, beyond signed 64 bits; use narrower "
+        "weights or inputs"
+    ):
         Window((1, 1), padding=(1, 0, 0, 0), pad=2**63).infer(Edge.of((2, 2, 1), BINARY))
+
+
+def test_a_padding_value_that_no_tap_shows_need_not_fit():
+    check_unit(Window((1, 1), pad=300), Edge.of((2, 2, 1), signed(8)), lambda x: x)

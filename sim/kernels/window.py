@@ -22,7 +22,8 @@ def _(op: Window, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
 
     def kernel(x: Array) -> Array:
         out = np.empty((len(x), *output.shape), kind)
-        _copy_taps(np.ascontiguousarray(x), iy, ix, pad, out.reshape(len(x), -1))
+        lines = np.ascontiguousarray(x).reshape(len(x), height, -1)
+        _copy_taps(lines, iy, ix, pad, out.reshape(len(x), -1))
         return out
 
     return kernel
@@ -30,19 +31,27 @@ def _(op: Window, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
 
 @njit(cache=True, nogil=True)
 def _copy_taps(x: Array, iy: Array, ix: Array, pad: np.integer[Any], out: Array) -> None:
-    frames, height, width, channels = x.shape
-    for n in range(frames):
+    """X (N, H, W*C); taps side by side in the input are copied as one run."""
+    taps = ix.shape[1]
+    channels = out.shape[1] // (iy.size * ix.size)
+    width = x.shape[2] // channels
+    run = taps if taps == 1 or ix[0, 1] - ix[0, 0] == 1 else 1
+    for n in range(len(x)):
         at = 0
         for oy in range(iy.shape[0]):
             for ox in range(ix.shape[0]):
                 for ky in range(iy.shape[1]):
                     y = iy[oy, ky]
-                    for kx in range(ix.shape[1]):
+                    for kx in range(0, taps, run):
                         column = ix[ox, kx]
-                        if 0 <= y < height and 0 <= column < width:
-                            for c in range(channels):
-                                out[n, at + c] = x[n, y, column, c]
-                        else:
-                            for c in range(channels):
-                                out[n, at + c] = pad
-                        at += channels
+                        begin, end = max(0, -column), min(run, width - column)
+                        if y < 0 or y >= x.shape[1] or end < begin:
+                            begin, end = 0, 0
+                        row = x[n, y] if begin < end else x[n, 0]
+                        for c in range(begin * channels):
+                            out[n, at + c] = pad
+                        for c in range(begin * channels, end * channels):
+                            out[n, at + c] = row[column * channels + c]
+                        for c in range(end * channels, run * channels):
+                            out[n, at + c] = pad
+                        at += run * channels

