@@ -125,7 +125,7 @@ def test_outputs_beyond_64_bits_are_refused():
     ):
         steps([[0, 1]], [0], [2**62]).infer(Edge.of((1,), signed(4)))
     with refused(
-        f"a threshold output reaches {2**63 + 1}, beyond signed 64 bits; "
+        f"a threshold output reaches {-(2**63) - 1}, beyond signed 64 bits; "
         "use narrower weights or inputs"
     ):
         steps([[0]], [-1], [-(2**63)]).infer(Edge.of((1,), signed(4)))

@@ -201,7 +201,7 @@ def test_weights_stand_in_files_alone():
     first[0] = 7
     second = first[::-1].copy()
     assert rtl(first).verilog == rtl(second).verilog
-    words = rtl(first).memories["p_fc_weights.hex"].split()
+    words = rtl(first).memories["p__fc_weights.hex"].split()
     assert len(words) == 4
     assert words[0][-4:] == "7777"
 
