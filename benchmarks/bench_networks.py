@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,11 @@ def float_session(network: Network) -> onnxruntime.InferenceSession:
     graph = helper.make_graph(
         nodes,
         "digits",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [None, channels, height, width])],
+        [
+            helper.make_tensor_value_info(
+                "input", TensorProto.FLOAT, [None, channels, height, width]
+            )
+        ],
         [helper.make_tensor_value_info(folded.output, TensorProto.FLOAT, [None, *outputs])],
         weights,
     )
@@ -141,8 +146,8 @@ def _onnx_node(name: str, layer: Any, inputs: list[str], shape: tuple[int, ...])
 
 def processor() -> str:
     """The processor's name, as Linux tells it."""
-    with open("/proc/cpuinfo") as file:
-        names = [line.partition(": ")[2].strip() for line in file if line.startswith("model name")]
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return names[0] if names else "unknown"
 
 

@@ -59,7 +59,9 @@ def main() -> None:
     for engine, row in result["cycles_per_second"].items():
         print(f"{engine:10} {row['median']:>12,.0f} cycles a second ({_range(row)})")
     ratio = result["verilator_over_icarus"]
-    print(f"Verilator / Icarus: {ratio['median']:.2f} (from {ratio['min']:.2f} to {ratio['max']:.2f})")
+    print(
+        f"Verilator / Icarus: {ratio['median']:.2f} (from {ratio['min']:.2f} to {ratio['max']:.2f})"
+    )
 
 
 def _spread(values: list[float]) -> dict[str, float]:

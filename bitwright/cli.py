@@ -168,6 +168,11 @@ def _agrees(result: dict[str, Any]) -> bool:
     )
 
 
+def _figures(of: dict[str, int] | None) -> str | None:
+    """First and interval of a whole design, for one cell of a table."""
+    return f"{of['first']}, then {of['interval']}" if of else None
+
+
 def _between(ends: list[int] | None) -> str | None:
     return f"{ends[0]}..{ends[1]}" if ends else None
 
@@ -191,9 +196,12 @@ def _simulated(result: dict[str, Any]) -> str:
 def _compared(result: dict[str, Any]) -> str:
     parts: list[str] = []
     for model in result["models"]:
+        area = model.pop("area")
         heading = ", ".join(f"{k} {cell(v)}" for k, v in model.items() if is_plain(v))
-        total = {"layer": "total", **model["total"]}
-        parts.append(f"{heading}\n{table([*model['layers'], total])}")
+        total = {"layer": "total", **model["total"]} | {
+            way: _figures(model["total"][way]) for way in ("formula", "schedule", "rtl")
+        }
+        parts.append(f"{heading}\n{table([*model['layers'], total])}\n{area}".rstrip())
     return "\n\n".join(parts)
 
 

@@ -81,13 +81,18 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def synthesise(rtl: Rtl, family: str, seconds: float = SECONDS) -> Area:
-    """Return the area of `rtl` on a family; `ProgramError` where Yosys is missing or too slow."""
+def synthesise(rtl: Rtl, family: str, seconds: float = SECONDS, delay: int | None = None) -> Area:
+    """Return the area of `rtl` on a family; `ProgramError` where Yosys is missing or too slow.
+
+    delay: picoseconds that a path may take through LUTs.  With None every path is as fast as the
+    slowest can be made (Yosys' default): only what is faster by nature is mapped for area.
+    """
     target = _family(family)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
         _write(rtl, Path(folder))
         script = (
+            f"{'' if delay is None else f'scratchpad -set abc9.D {delay}; '}"
             f"read_verilog {rtl.top}.v; {target.command} -top {rtl.top}; "
             "tee -q -o stat.json stat -json"
         )
@@ -113,7 +118,8 @@ def find_yosys() -> str | None:
 def _family(name: str) -> Family:
     if name not in FAMILIES:
         raise ProgramError(
-            f"there is no synthesis for the FPGA family {name!r}; choose one of {', '.join(FAMILIES)}"
+            f"there is no synthesis for the FPGA family {name!r}; choose one of "
+            f"{', '.join(FAMILIES)}"
         )
     return FAMILIES[name]
 

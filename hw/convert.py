@@ -24,6 +24,7 @@ from .unit import (
     fill,
     foldings,
     ports,
+    tail,
     timing,
 )
 
@@ -84,6 +85,16 @@ def _(op: Widen, place: Place) -> int:
 @fill.register
 def _(op: Narrow, place: Place) -> int:
     return 1
+
+
+@tail.register(Widen)
+def _(op: Widen, place: Place) -> int:
+    return 1
+
+
+@tail.register(Narrow)
+def _(op: Narrow, place: Place) -> int:
+    return place.fold.simd // place.fold.pe
 
 
 class Widener(Unit):

@@ -14,7 +14,7 @@ from .elastic import accumulator, counters, lane, pipeline, resize, rom, rom_wor
 from .elementwise import channel_foldings, same_lanes
 from .pool import last_taps
 from .timing import Timing, after, pipeline_timing
-from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, timing
+from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, tail, timing
 
 
 @foldings.register
@@ -37,6 +37,11 @@ def _(op: DepthwiseDot, place: Place) -> Timing:
 def _(op: DepthwiseDot, place: Place) -> int:
     channels, taps = op.weights.shape
     return (taps - 1) * (channels // place.fold.pe) + 3
+
+
+@tail.register
+def _(op: DepthwiseDot, place: Place) -> int:
+    return 3
 
 
 class DepthwiseMatrixVector(Unit):

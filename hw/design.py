@@ -30,6 +30,7 @@ from .unit import (
     input_names,
     output_names,
     ports,
+    tail,
     timing,
 )
 from .window import Buffered
@@ -58,6 +59,11 @@ class Instance:
     def fill(self) -> int:
         """Closed formula: cycles from the first input beat to the first output beat."""
         return fill(self.op, self.place)
+
+    @property
+    def tail(self) -> int:
+        """Closed formula: cycles from the last input beat to the last output beat."""
+        return tail(self.op, self.place)
 
     @cached_property
     def timing(self) -> Timing:
@@ -121,17 +127,27 @@ class Design:
 
     @cached_property
     def first(self) -> int:
-        """Closed formula, an estimate: the longest way to the output, and an interval behind it."""
-        begins = {SOURCE: 0}
+        """Closed formula, an estimate of the cycle of frame 0's last beat (schedules are exact).
+
+        Each stream is taken to flow evenly from its first to its last beat: a unit begins when the
+        beats that fill it have come, and ends when its own cycles, and what follows its last input
+        beat, are over.
+        """
+        span = {SOURCE: (0.0, self.input.beats - 1.0)}
         for instance in self.instances:
-            sources = [s.producer[0] for s in self.streams if s.consumer[0] == instance.name]
-            begins[instance.name] = max(begins[name] for name in sources) + instance.fill
-        return begins[self.streams[-1].producer[0]] + self.interval - 1
+            into = [s for s in self.streams if s.consumer[0] == instance.name]
+            begin = max(span[s.producer[0]][0] for s in into)
+            end = max(span[s.producer[0]][1] for s in into)
+            share = min(1.0, instance.fill / max(s.port.beats for s in into))
+            first = begin + max(instance.fill, (end - begin) * share)
+            span[instance.name] = (first, max(first + instance.cycles - 1, end + instance.tail))
+        return round(span[self.streams[-1].producer[0]][1])
 
     @cached_property
     def limiting(self) -> str:
         """The name of the unit (or border) that sets the interval."""
-        for instance in self.instances:
+        layers_first = sorted(self.instances, key=lambda instance: instance.layer is None)
+        for instance in layers_first:
             if instance.cycles == self.interval:
                 return instance.layer or instance.name
         return SOURCE if self.input.beats == self.interval else SINK
@@ -251,25 +267,27 @@ class _Builder:
         self, edge: str, name: str, producer: tuple[str, str], have: int, want: int,
         unit: Instance | None, number: int,
     ) -> None:  # fmt: skip
-        """Widen, narrow and buffer between one producer and one consumer."""
+        """Widen, buffer and narrow between one producer and one consumer.
+
+        The buffer stands before the narrowing, which a burst of the producer would have to wait
+        for, at the pace of single parts.
+        """
+        depth = self.design.depths.get(f"{name}__fifo", LEAST_BUFFER)
         meeting = lcm(have, want)
-        at = producer
-        lanes = have
-        for op, suffix, target in ((Widen(), "widen", meeting), (Narrow(), "narrow", want)):
-            if target != lanes:
+        links = [(Widen(), "widen", meeting), (Fifo(depth), "fifo", meeting)]
+        links.append((Narrow(), "narrow", want))
+        at, lanes = producer, have
+        for op, suffix, target in links:
+            if target != lanes or isinstance(op, Fifo):
                 link = self._add(f"{name}__{suffix}", op, edge, Fold(target, lanes))
                 self._stream(edge, f"{name}__to_{suffix}", at, (link.name, "i"), lanes)
                 at, lanes = (link.name, "o"), target
-        depth = self.design.depths.get(f"{name}__fifo", LEAST_BUFFER)
-        fifo = self._add(f"{name}__fifo", Fifo(depth), edge, Fold(lanes))
-        self._stream(edge, f"{name}__to_fifo", at, (fifo.name, "i"), lanes)
         if unit is None:
-            consumer = (SINK, "i")
-            name = "output"
+            consumer, name = (SINK, "i"), "output"
         else:
             consumer = (unit.name, input_names(ports(unit.op, unit.place))[number])
             name = f"{unit.name}__{consumer[1]}"
-        self._stream(edge, name, (fifo.name, "o"), consumer, lanes)
+        self._stream(edge, name, at, consumer, lanes)
 
     def _add(self, name: str, op: Any, edge: str, fold: Fold) -> Instance:
         place = Place((self.program.edges[edge],), self.program.edges[edge], fold)

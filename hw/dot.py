@@ -38,6 +38,7 @@ from .unit import (
     fill,
     foldings,
     ports,
+    tail,
     timing,
 )
 
@@ -92,6 +93,12 @@ def _(op: Dot, place: Place) -> int:
 @fill.register
 def _(op: Dot, place: Place) -> int:
     return folded(op, place.fold)[1] + 2
+
+
+@tail.register
+def _(op: Dot, place: Place) -> int:
+    rows, columns = folded(op, place.fold)
+    return (rows - 1) * columns + 3
 
 
 class MatrixVector(Unit):

@@ -13,7 +13,7 @@ from ..models.ops.pool import Pool
 from .elastic import counters, lane, number, numbers, pipeline, resize, stored
 from .elementwise import channel_foldings, same_lanes
 from .timing import Timing, after, pipeline_timing
-from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, timing
+from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, tail, timing
 
 
 @foldings.register
@@ -42,6 +42,11 @@ def _(op: Pool, place: Place) -> Timing:
 @fill.register
 def _(op: Pool, place: Place) -> int:
     return (op.size - 1) * (place.output.channels // place.fold.pe) + 1
+
+
+@tail.register
+def _(op: Pool, place: Place) -> int:
+    return 1
 
 
 class Pooling(Unit):

@@ -19,6 +19,7 @@ from .unit import (
     fill,
     foldings,
     ports,
+    tail,
     timing,
 )
 
@@ -47,6 +48,11 @@ def _(op: TopK, place: Place) -> Timing:
 @fill.register
 def _(op: TopK, place: Place) -> int:
     return place.inputs[0].channels // place.fold.simd
+
+
+@tail.register
+def _(op: TopK, place: Place) -> int:
+    return 1
 
 
 class Sorter(Unit):

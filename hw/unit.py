@@ -139,10 +139,15 @@ def cycles(op: Any, place: Place) -> int:
 def fill(op: Any, place: Place) -> int:
     """Closed formula: cycles from the first input beat to the first output beat, fed at full speed.
 
-    Exact for a unit alone; along a chain the sum is an estimate, since units do not run at full
-    speed (the schedule is the promise).
+    Exact for a unit alone.
     """
     _missing(op, "fill")
+
+
+@singledispatch
+def tail(op: Any, place: Place) -> int:
+    """Closed formula: cycles from the last input beat to the last output beat."""
+    return fill(op, place)
 
 
 def divisors(n: int) -> tuple[int, ...]:

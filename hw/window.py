@@ -31,6 +31,7 @@ from .unit import (
     fill,
     foldings,
     ports,
+    tail,
     timing,
 )
 
@@ -184,6 +185,17 @@ def _(op: Window, place: Place) -> int:
 def _(op: Buffered, place: Place) -> int:
     # The first step waits for its word; padding there, for the frame's first.
     return int(walk_of(op, place)[0].waits[0]) + 2
+
+
+@tail.register
+def _(op: Window, place: Place) -> int:
+    return tail(Buffered(op), place)
+
+
+@tail.register
+def _(op: Buffered, place: Place) -> int:
+    waits = walk_of(op, place)[0].waits
+    return len(waits) - int(waits.argmax()) + 1
 
 
 class SlidingWindow(Unit):

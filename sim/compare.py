@@ -9,6 +9,7 @@ from typing import Any
 from ..codegen.bench import Trial
 from ..codegen.project import sample_frames
 from ..codegen.verilog import write_rtl
+from ..hw import cost
 from ..hw.design import Design, Instance, figures
 from ..models.fixed import Ints
 from ..models.ops import DepthwiseDot, Dot
@@ -22,7 +23,7 @@ FRAMES = 3
 def compare_designs(
     designs: Sequence[Design], engine: str | None, tell: Progress
 ) -> list[dict[str, Any]]:
-    """One entry per design: {"model", "interval", "limiting", "layers", "total"}.
+    """One entry per design: {"model", "interval", "limiting", "area", "layers", "total"}.
 
     Cycles stand three times: by closed formula (a layer's own cycles per frame), by the schedule
     and measured in RTL (null without an engine): the cycle in which the layer's last beat of the
@@ -47,6 +48,7 @@ def _entry(design: Design, engine: str | None, tell: Progress) -> dict[str, Any]
         "interval": design.interval,
         "limiting": design.limiting,
         "engine": engine,
+        "area": area_error(),
         "layers": layers,
         "total": _total(design, layers, scheduled, traced),
     }
@@ -131,16 +133,32 @@ def operations(op: Op, instance: Instance) -> int:
 
 
 def estimate(instance: Instance) -> dict[str, int | None]:
-    """Estimated LUT, FF, BRAM and DSP of a unit; null where no calibrated model exists yet."""
-    return {"lut": None, "ff": None, "bram": None, "dsp": None}
+    """Estimated LUT, FF, BRAM and DSP of a unit; null where no calibrated figure exists."""
+    found = cost.estimate(instance.op, instance.place)
+    return {key: getattr(found, key) if found else None for key in cost.RESOURCES}
 
 
 def estimate_design(design: Design) -> dict[str, int | None]:
-    """Estimated area of all units, links included."""
+    """Estimated area of all units, links included; null if a unit has none."""
     parts = [estimate(instance) for instance in design.instances]
-    return {key: _sum([part[key] for part in parts]) for key in parts[0]}
+    return {key: _sum([part[key] for part in parts]) for key in cost.RESOURCES}
 
 
 def _sum(values: list[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
+
+
+def area_error() -> str:
+    """A sentence that belongs beside every estimate: the family, and how far it is off."""
+    about = cost.error()
+    if not about:
+        return ""
+    off = ", ".join(
+        f"{key.upper()} {about[key]['median']:.1%} (worst {about[key]['worst']:.1%})"
+        for key in cost.RESOURCES
+    )
+    return (
+        "LUT, FF, BRAM and DSP are estimates for Lattice ECP5; median error on "
+        f"{about['held_back']} units not in the fit: {off}; {about['yosys']}, {about['date']}"
+    )

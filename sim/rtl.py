@@ -73,8 +73,8 @@ def simulate(
 ) -> Run:
     """Run trials together in one simulator and compare every stream with the reference.
 
-    wave: where to put the waveform (VCD from Verilator, FST from Icarus).  Raises ProgramError where
-    a tool is missing or fails; differences are no error but an outcome.
+    wave: where to put the waveform (VCD from Verilator, FST from Icarus).  Raises
+    ProgramError where a tool is missing or fails; differences are no error but an outcome.
     """
     check_engine(engine)
     _check_names(trials)

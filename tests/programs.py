@@ -46,6 +46,7 @@ def every_operator(seed=0, name="every_op"):
     """One program in which every operator occurs, a branch, padding and a global pool included."""
     rng = np.random.default_rng(seed)
     ones = np.ones(4, int)
+    limits = rng.integers(-20, 20, (8, 3))
     return Program(
         name,
         Edge.of((6, 6, 2), unsigned(4)),
@@ -62,7 +63,7 @@ def every_operator(seed=0, name="every_op"):
             Node("pool", MaxPool(4), ("pwin",)),
             Node("all", Reshape((1, 1, 72)), ("pool",)),
             Node("global", SumPool(9), ("all",)),
-            Node("sign", Thresholds(rng.integers(-20, 20, (8, 3)), np.arange(8), ones[0] * np.array([1, -1] * 4)), ("global",)),
+            Node("sign", Thresholds(limits, np.arange(8), np.array([1, -1] * 4)), ("global",)),
             Node("fc", Dot(rng.choice([-1, 1], (6, 8)), BINARY), ("sign",)),
             Node("top", TopK(2), ("fc",)),
         ),

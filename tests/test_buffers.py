@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from agree import chain, check_hardware, check_interval, samples, sign
 
+from bitwright.codegen.folding import build
 from bitwright.hw.buffers import buffered, occupancy
 from bitwright.hw.design import Design, figures, folding_choices
 from bitwright.hw.fifo import Fifo
 from bitwright.hw.unit import Fold
+from bitwright.models import zoo
 from bitwright.models.fixed import BINARY, Ints, signed
 from bitwright.models.ops import Add, Concatenate, Dot, MaxPool, Requantise, SumPool, Window
 from bitwright.models.program import Edge, Node, Op, Program
@@ -111,3 +113,13 @@ def test_units_in_step_need_hardly_any_room():
     ops = [Requantise(np.full(4, 1), np.zeros(4, int), 1, -8, 7)] * 3
     design = buffered(Design(chain("even", Edge.of((6, 4), signed(4)), *ops), {}, {}))
     assert max(design.depths.values()) <= 3
+
+
+@pytest.mark.parametrize("name", zoo.programs())
+def test_the_zoo_runs_at_the_pace_of_its_slowest_unit(name: str):
+    program = zoo.programs()[name].load()
+    for target in (576, 700, 1024, 4096, 16384):
+        design = build(program, target)
+        arrivals = design.schedule(8)[design.streams[-1].name]
+        assert figures(arrivals, design.output.beats)["interval"] == design.interval
+        assert design.limiting in {node.name for node in program.nodes}
