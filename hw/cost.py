@@ -422,7 +422,6 @@ def _(op: Dot, place: Place) -> Features:
         rom(as_bits(weight_rows(op, fold), op.grid)),
         buffer,
         one.times(fold.pe),
-        gates(reused=fold.pe * beat if rows > 1 else 0),
         _starts(op, place, columns * fold.simd),
         Parts({"accumulate": fold.pe * acc}, ff=fold.pe * (one.width + acc + grid.bits)),
     )

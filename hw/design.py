@@ -279,7 +279,8 @@ class _Builder:
         at, lanes = producer, have
         for op, suffix, target in links:
             if target != lanes or isinstance(op, Fifo):
-                link = self._add(f"{name}__{suffix}", op, edge, Fold(target, lanes))
+                fold = Fold(target) if isinstance(op, Fifo) else Fold(target, lanes)
+                link = self._add(f"{name}__{suffix}", op, edge, fold)
                 self._stream(edge, f"{name}__to_{suffix}", at, (link.name, "i"), lanes)
                 at, lanes = (link.name, "o"), target
         if unit is None:
