@@ -41,9 +41,15 @@ def main() -> None:
         return
     print(f"frames a second, one thread, {result['date']}, {result['processor']}")
     for name, row in result["frames_per_second"].items():
-        ratio = result["over_onnxruntime_float"].get(name)
-        text = f", {ratio['median']:.2f} times ({ratio['min']:.2f} to {ratio['max']:.2f})"
-        print(f"{name:24} {row['median']:>10,.0f}{text if ratio else ''}")
+        print(
+            f"{name:24} {row['median']:>10,.0f}{_times(result['over_onnxruntime_float'].get(name))}"
+        )
+
+
+def _times(ratio: dict[str, float] | None) -> str:
+    if ratio is None:
+        return ""
+    return f", {ratio['median']:.2f} times ({ratio['min']:.2f} to {ratio['max']:.2f})"
 
 
 def measure() -> dict[str, Any]:

@@ -28,7 +28,7 @@ from numpy.random import Generator
 from scipy.optimize import nnls
 
 from bitwright.codegen.folding import build
-from bitwright.codegen.synth import FAMILIES, Area, synthesise, yosys_version
+from bitwright.codegen.synth import FAMILIES, RELAXED, Area, synthesise, yosys_version
 from bitwright.codegen.verilog import Rtl, write_component, write_rtl
 from bitwright.hw import cost
 from bitwright.hw.convert import Narrow, Widen
@@ -55,8 +55,6 @@ from bitwright.models.program import INPUT, Edge, Node, Op, Program
 SEED = 20240
 FLOORS = {"lut": 20, "ff": 20, "bram": 1, "dsp": 1}
 """Errors are relative to what was measured, or to this where that is less."""
-RELAXED = 20_000
-"""Picoseconds that a path may take through LUTs in a unit that is mapped for area."""
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bitwright" / "area"
 
 
@@ -106,6 +104,8 @@ def _dot(
         lanes = 2 ** rng.uniform(np.log2(least), np.log2(most))
         pe = _nearest(divisors(rows), lanes ** rng.uniform(0.1, 0.7))
         simd = _nearest(divisors(columns), lanes / pe)
+        if (pe, simd) == (rows, columns):
+            return make(rng)
         op = Dot(_weights(rng, w, (rows, columns)), w)
         return _placed(op, Fold(pe, simd), Edge.of((columns,), x))
 
@@ -117,6 +117,7 @@ def _wide(
     weights: Grid | None,
     widths: tuple[int, ...],
     parts: tuple[int, ...] = (1, 1, 2),
+    pes: tuple[int, ...] = (1, 1, 2),
 ) -> Callable[[Generator], Any]:
     """A unit with all or half of its columns in one cycle, as the default folding prefers."""
 
@@ -125,7 +126,7 @@ def _wide(
         columns = _pick(rng, widths)
         op = Dot(_weights(rng, w, (_pick(rng, (16, 32, 64)), columns)), w)
         simd = columns // _pick(rng, parts)
-        return _placed(op, Fold(_pick(rng, parts), simd), Edge.of((columns,), x))
+        return _placed(op, Fold(_pick(rng, pes), simd), Edge.of((columns,), x))
 
     return make
 
@@ -156,13 +157,29 @@ def _window(rng: Generator) -> Any:
     return Buffered(op), Place((edge,), op.infer(edge), Fold(1, simd))
 
 
-def _padded_window(rng: Generator) -> Any:
-    size, channels = _pick(rng, (6, 8, 10, 16)), _pick(rng, (8, 16, 32))
+def _point_window(rng: Generator) -> Any:
+    size, channels = _pick(rng, (6, 8, 16, 32)), _pick(rng, (3, 8, 16, 32, 64))
     grid = _pick(rng, (BINARY, unsigned(4), unsigned(8), signed(8)))
-    op = Window((3, 3), padding=(1, 1, 1, 1))
-    simd = _nearest(divisors(channels), 2 ** rng.uniform(0, np.log2(128 / grid.bits)))
+    stride = _pick(rng, (1, 2, 2))
+    op = Window((1, 1), (stride, stride))
+    simd = _pick(rng, [d for d in divisors(channels) if d * grid.bits <= 128])
     edge = Edge.of((size, size, channels), grid)
     return Buffered(op), Place((edge,), op.infer(edge), Fold(1, simd))
+
+
+def _padded_window(least: int, most: int) -> Callable[[Generator], Any]:
+    """A window with padding, of about `least` to `most` bits a cycle."""
+
+    def make(rng: Generator) -> Any:
+        size, channels = _pick(rng, (6, 8, 10, 16)), _pick(rng, (8, 16, 32))
+        grid = _pick(rng, (BINARY, unsigned(4), unsigned(8), signed(8)))
+        op = Window((3, 3), padding=(1, 1, 1, 1))
+        bits = 2 ** rng.uniform(np.log2(max(least, grid.bits)), np.log2(most))
+        simd = _nearest(divisors(channels), bits / grid.bits)
+        edge = Edge.of((size, size, channels), grid)
+        return Buffered(op), Place((edge,), op.infer(edge), Fold(1, simd))
+
+    return make
 
 
 def _thresholds(rng: Generator) -> Any:
@@ -293,10 +310,15 @@ UNITS: dict[str, tuple[int, Callable[[Generator], Any]]] = {
     "signs-wider": (4, _wide(None, BINARY, (48, 72, 108))),
     "ternary-wide": (4, _wide(None, TERNARY, (48, 72, 144))),
     "multiply-wide": (5, _wide(None, None, (48, 72, 144, 288))),
-    "multiply-full": (1, _wide(unsigned(8), signed(8), (288,), (1,))),
-    "window-padded": (10, _padded_window),
+    "multiply-full": (1, _wide(unsigned(8), signed(8), (288,), (1,), (1,))),
+    "window-padded": (10, _padded_window(1, 128)),
     "max-signs": (5, _pool(MaxPool, (BINARY,))),
     "requantise-wide": (7, _requantise(19, 24)),
+    "window-wide": (4, _padded_window(128, 256)),
+    "signs-full": (2, _wide(unsigned(8), BINARY, (288,), (1,), (1,))),
+    "signs-rows": (3, _wide(unsigned(8), BINARY, (96, 144), (1,), (2, 4))),
+    "multiply-rows": (1, _wide(unsigned(8), signed(8), (144,), (1,), (2,))),
+    "window-point": (10, _point_window),
 }
 """How many units of each kind, and how one is drawn."""
 

@@ -22,8 +22,7 @@ def _(op: Window, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
 
     def kernel(x: Array) -> Array:
         out = np.empty((len(x), *output.shape), kind)
-        lines = np.ascontiguousarray(x).reshape(len(x), height, -1)
-        _copy_taps(lines, iy, ix, pad, out.reshape(len(x), -1))
+        _copy_taps(np.ascontiguousarray(x), iy, ix, pad, out.reshape(-1))
         return out
 
     return kernel
@@ -31,27 +30,32 @@ def _(op: Window, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
 
 @njit(cache=True, nogil=True)
 def _copy_taps(x: Array, iy: Array, ix: Array, pad: np.integer[Any], out: Array) -> None:
-    """X (N, H, W*C); taps side by side in the input are copied as one run."""
+    """X (N, H, W, C) to all taps in a row; taps side by side in the input are copied as one run."""
+    frames, height, width, channels = x.shape
     taps = ix.shape[1]
-    channels = out.shape[1] // (iy.size * ix.size)
-    width = x.shape[2] // channels
     run = taps if taps == 1 or ix[0, 1] - ix[0, 0] == 1 else 1
-    for n in range(len(x)):
-        at = 0
+    size = run * channels
+    source = x.ravel()
+    at = 0
+    for n in range(frames):
         for oy in range(iy.shape[0]):
             for ox in range(ix.shape[0]):
                 for ky in range(iy.shape[1]):
                     y = iy[oy, ky]
                     for kx in range(0, taps, run):
                         column = ix[ox, kx]
-                        begin, end = max(0, -column), min(run, width - column)
-                        if y < 0 or y >= x.shape[1] or end < begin:
-                            begin, end = 0, 0
-                        row = x[n, y] if begin < end else x[n, 0]
-                        for c in range(begin * channels):
-                            out[n, at + c] = pad
-                        for c in range(begin * channels, end * channels):
-                            out[n, at + c] = row[column * channels + c]
-                        for c in range(end * channels, run * channels):
-                            out[n, at + c] = pad
-                        at += run * channels
+                        begin = ((n * height + y) * width + column) * channels
+                        # Unsigned: Numba wraps signed indices round, which spoils vector copies.
+                        to, come = np.uintp(at), np.uintp(begin)
+                        if y < 0 or y >= height:
+                            for c in range(np.uintp(size)):
+                                out[to + c] = pad
+                        elif column >= 0 and column + run <= width:
+                            for c in range(np.uintp(size)):
+                                out[to + c] = source[come + c]
+                        else:
+                            for tap in range(run):
+                                inside = 0 <= column + tap < width
+                                for c in range(tap * channels, (tap + 1) * channels):
+                                    out[at + c] = source[begin + c] if inside else pad
+                        at += size
