@@ -36,6 +36,7 @@ from bitwright.hw.fifo import Fifo
 from bitwright.hw.fork import Fork
 from bitwright.hw.unit import Fold, Place, component, divisors
 from bitwright.hw.window import Buffered
+from bitwright.models import zoo
 from bitwright.models.fixed import BINARY, TERNARY, Grid, signed, unsigned
 from bitwright.models.ops import (
     Add,
@@ -460,8 +461,8 @@ def _chain(name: str, edge: Edge, *ops: Op) -> Program:
     return Program(name, edge, tuple(nodes))
 
 
-def programs() -> list[tuple[Program, int]]:
-    """Small networks and the cycles per frame they are folded to."""
+def programs() -> list[tuple[Program, int | None]]:
+    """Networks and the cycles per frame they are folded to; None is the default."""
     rng = np.random.default_rng(SEED)
 
     def signs(*shape: int) -> Dot:
@@ -495,7 +496,8 @@ def programs() -> list[tuple[Program, int]]:
         "dense", Edge.of((64,), unsigned(4)),
         signs(64, 64), scale(64), signs(32, 64), scale(32), signs(10, 32),
     )  # fmt: skip
-    return [(binary, 600), (quantised, 800), (dense, 128)]
+    shipped = [(zoo.programs()[name].load(), None) for name in ("digits-binary", "digits-bwnh-a4")]
+    return [(binary, 600), (quantised, 800), (dense, 128), *shipped]
 
 
 def designs(model: cost.Model, family: str) -> list[dict[str, Any]]:
@@ -543,7 +545,8 @@ def calibrate(family: str, jobs: int) -> dict[str, Any]:
     }
     model = cost.Model.of(document)
     document |= judged(model, held)
-    document["designs"] = designs(model, family)
+    document["designs"] = found = designs(model, family)
+    document["design_error"] = {r: summary([d["error"][r] for d in found]) for r in cost.RESOURCES}
     return document
 
 

@@ -21,6 +21,8 @@ from ..models.fixed import ProgramError
 from .verilog import Rtl
 
 SECONDS = 900
+RELAXED = 20_000
+"""Picoseconds for a path through LUTs with which all of a unit is mapped for area."""
 RESOURCES = ("lut", "ff", "bram", "dsp")
 
 

@@ -164,14 +164,16 @@ def estimate(op: Any, place: Place, family: str = "ecp5") -> Estimate | None:
 def error(family: str = "ecp5") -> dict[str, Any]:
     """How far estimates are off, measured on units not in the fit, to be printed beside them.
 
-    {"lut": {"median", "worst"}, "ff": ..., "bram": ..., "dsp": ..., "units", "held_back", "date",
-    "yosys"}: relative errors; empty for a family without a fit.
+    {"lut": {"median", "worst"}, "ff": ..., "bram": ..., "dsp": ..., "designs": the same for sums
+    over whole designs, "units", "held_back", "date", "yosys"}: relative errors; empty for a family
+    without a fit.
     """
     fitted = model(family)
     if fitted is None:
         return {}
     about = fitted.about
-    return {**about["error"], **{k: about[k] for k in ("units", "held_back", "date", "yosys")}}
+    said = {name: about[name] for name in ("units", "held_back", "date", "yosys")}
+    return {**about["error"], "designs": about["design_error"], **said}
 
 
 # --- parts --------------------------------------------------------------------------------------
@@ -288,20 +290,19 @@ def sum_of(columns: tuple[int, ...]) -> Mapping[str, float]:
     by full adders until two are left, which are added in a carry chain, or in LUTs if narrow.
     """
     words, spare = _summands(list(columns))
-    full = half = 0
+    adders = 0
     while len(words) > 2:
         made: list[list[bool]] = []
         for at in range(0, len(words) - 2, 3):
             inputs = [sum(bits) for bits in zip(*words[at : at + 3], strict=True)]
-            full += inputs.count(3)
-            half += inputs.count(2)
+            adders += inputs.count(3) + inputs.count(2)
             carries = [spare > 0, *(count >= 2 for count in inputs[:-1])]
             spare -= spare > 0
             made += [[count > 0 for count in inputs], carries]
         words = made + words[len(words) // 3 * 3 :]
     last = len(columns) if len(words) > 1 else 0
     chain = last if last > 4 else 0
-    return {"full": full, "half": half, "carry": chain, "short": last - chain}
+    return {"adders": adders, "carry": chain, "short": last - chain}
 
 
 def _summands(left: list[int]) -> tuple[list[list[bool]], int]:
@@ -345,6 +346,7 @@ class Row:
     """The arithmetic of one row's lanes: its kind, features, width of the sum and multipliers.
 
     once: features that all rows share.
+    reused: bits of lanes whose LUTs have no room for the mux between new and buffered inputs.
     """
 
     kind: str
@@ -352,6 +354,7 @@ class Row:
     width: int
     dsp: int = 0
     once: Mapping[str, float] = field(default_factory=dict[str, float])
+    reused: int = 0
 
     def times(self, rows: int) -> Parts:
         """So many rows beside one another."""
@@ -373,7 +376,8 @@ def row(x: Grid, w: Grid, simd: int, acc: int) -> Row:
         wide = x.bits + (0 if x.signed else 1)
         width = _sum_bits([(wide, True)] * simd, acc)
         lut = {"lanes": simd * wide, **sum_of((simd,) * width)}
-        return Row("signs" if w.bipolar else "ternary", lut, width)
+        kind = "signs" if w.bipolar else "ternary"
+        return Row(kind, lut, width, reused=simd * x.bits)
     product = _product_bits(x, w)
     width = _sum_bits([(product, x.signed or x.bipolar or w.signed)] * simd, acc)
     return Row("multiply", sum_of((simd,) * width), width, simd * multipliers(x, w))
@@ -422,10 +426,13 @@ def _(op: Dot, place: Place) -> Features:
         rom(as_bits(weight_rows(op, fold), op.grid)),
         buffer,
         one.times(fold.pe),
+        gates(reused=fold.pe * one.reused if rows > 1 else 0),
         _starts(op, place, columns * fold.simd),
         Parts({"accumulate": fold.pe * acc}, ff=fold.pe * (one.width + acc + grid.bits)),
     )
-    return Features(f"Dot.{one.kind}", parts)
+    # Without folding the weights are constants, into which Yosys looks deeply: a kind of its own.
+    unrolled = ".unrolled" if rows * columns == 1 else ""
+    return Features(f"Dot.{one.kind}{unrolled}", parts)
 
 
 def _starts(op: Dot | DepthwiseDot, place: Place, most: int) -> Parts:
@@ -476,12 +483,13 @@ def _(op: Buffered, place: Place) -> Features:
         gates(1 + (1 if padded else 0), constant=1),
         counting(walk.groups, *window.kernel, columns, rows),
         ram(beat, depth),
-        gates(2 * address, address=address, strides=address if op.op.kernel != (1, 1) else 0),
+        gates(2 * address, address=address),
         gates(ahead + held, balance=ahead + held),
         gates(2 * padding, padding=padding),
         gates(output=ports(op, place).outputs[0].width if padded else 0, runs=runs),
     )
-    return Features("Window", parts)
+    # A single tap goes through the ring by constant steps: much falls away.
+    return Features("Window.point" if window.kernel == (1, 1) else "Window", parts)
 
 
 def _window_counters(walk: Walk, depth: int) -> tuple[int, int]:

@@ -154,11 +154,15 @@ def area_error() -> str:
     about = cost.error()
     if not about:
         return ""
-    off = ", ".join(
-        f"{key.upper()} {about[key]['median']:.1%} (worst {about[key]['worst']:.1%})"
-        for key in cost.RESOURCES
-    )
     return (
         "LUT, FF, BRAM and DSP are estimates for Lattice ECP5; median error on "
-        f"{about['held_back']} units not in the fit: {off}; {about['yosys']}, {about['date']}"
+        f"{about['held_back']} units not in the fit: {_off(about)}; of whole designs: "
+        f"{_off(about['designs'])}; {about['yosys']}, {about['date']}"
+    )
+
+
+def _off(errors: dict[str, dict[str, float]]) -> str:
+    return ", ".join(
+        f"{key.upper()} {errors[key]['median']:.1%} (worst {errors[key]['worst']:.1%})"
+        for key in cost.RESOURCES
     )

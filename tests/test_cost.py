@@ -53,8 +53,9 @@ def test_the_fit_is_as_asked():
 
 def test_the_error_is_carried_along():
     found = cost.error()
-    assert set(found) == {*cost.RESOURCES, "units", "held_back", "date", "yosys"}
-    assert all(0 <= found[r]["median"] <= found[r]["worst"] for r in cost.RESOURCES)
+    assert set(found) == {*cost.RESOURCES, "designs", "units", "held_back", "date", "yosys"}
+    for errors in (found, found["designs"]):
+        assert all(0 <= errors[r]["median"] <= errors[r]["worst"] for r in cost.RESOURCES)
     assert found["yosys"].startswith("Yosys ")
 
 
@@ -102,8 +103,14 @@ def test_more_to_hold_is_larger(small, large):
 
 
 def test_beyond_the_fitted_range_there_is_no_estimate():
-    assert cost.estimate(*dot(Fold(16, 72), columns=72)) is not None
-    assert cost.estimate(*dot(Fold(512, 144), rows=512, columns=144)) is None
+    assert cost.estimate(*dot(Fold(8, 72), columns=144)) is not None
+    assert cost.estimate(*dot(Fold(512, 72), rows=512, columns=144)) is None
+
+
+def test_a_unit_without_folding_is_a_kind_of_its_own():
+    # Its weights are constants, and no such unit was fitted.
+    assert cost.features(*dot(Fold(16, 72))).kind == "Dot.xnor.unrolled"
+    assert cost.estimate(*dot(Fold(16, 72))) is None
 
 
 def test_without_a_fit_there_is_no_estimate():
@@ -137,16 +144,18 @@ def test_constant_and_equal_columns_of_a_memory_cost_nothing():
 
 
 def test_sums_are_compressed_as_yosys_does():
-    # Three bits: one full adder, no more. Seven: four full adders and a chain of the last words.
-    assert cost.sum_of((3, 0))["full"] == 1
-    assert cost.sum_of((1, 1, 1)) == {"full": 0, "half": 0, "carry": 0, "short": 0}
-    assert cost.sum_of((2,) * 8) == {"full": 0, "half": 0, "carry": 8, "short": 0}
+    # Three bits are one full adder; two words are a carry chain, in LUTs up to four bits.
+    assert cost.sum_of((3, 0)) == {"adders": 1, "carry": 0, "short": 2}
+    assert cost.sum_of((1, 1, 1)) == {"adders": 0, "carry": 0, "short": 0}
+    assert cost.sum_of((2,) * 8) == {"adders": 0, "carry": 8, "short": 0}
+    assert cost.sum_of((3,) * 8) == {"adders": 8, "carry": 8, "short": 0}
 
 
 @needs_yosys
 def test_a_small_unit_is_as_large_as_estimated():
     op, place = dot(Fold(2, 4), rows=8, columns=24)
-    area = synth.synthesise(write_component(component(op, place), "unit"), "ecp5")
+    rtl = write_component(component(op, place), "unit")
+    area = synth.synthesise(rtl, "ecp5", delay=synth.RELAXED)
     found, worst = cost.estimate(op, place), cost.error()["lut"]["worst"]
     assert abs(found.lut - area.lut) <= worst * area.lut
     assert abs(found.ff - area.ff) <= 2
