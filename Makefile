@@ -33,5 +33,5 @@ fuzz: setup ## N random programs through every engine (make fuzz N=1000)
 	$(PY) -m bitwright.sim.fuzz --count $(N)
 
 clean: ## remove what was built; the environment stays
-	rm -rf build dist ./*.egg-info .bitwright demo-report .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist ./*.egg-info demo-report .pytest_cache .ruff_cache .hypothesis
 	find bitwright models hw codegen sim tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

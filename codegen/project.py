@@ -88,7 +88,8 @@ def _swap(scratch: Path, out: Path) -> None:
     out.rename(old / "project")
     try:
         scratch.rename(out)
-    except OSError:
+    except BaseException:
+        # An interruption too must not cost the earlier project.
         (old / "project").rename(out)
         raise
     finally:

@@ -260,7 +260,7 @@ async def reset_in_mid_frame(dut: Any) -> None:
     """A reset at any time returns to the initial state: afterwards all is as from the start."""
     bench = Bench(dut)
     end = max(model.end for model in bench.models)
-    # First with the sink closed, so that every register of a stalled design is full, then as usual.
+    # First as usual, then with the sink closed, so that every register of the design is full.
     for flowing, length in ((1, max(3, end // 3)), (0, 1 + end // 7)):
         await bench.reset()
         running = [bench.start(model) for model in bench.models]

@@ -1,10 +1,10 @@
 """Buffer depths with which a design keeps its full throughput.
 
 The design is scheduled once with unbounded buffers and a source that offers one frame per interval,
-evenly spread.  What each buffer then holds at most is enough: those very times satisfy every
-constraint of the design with buffers of that depth, and elastic hardware, which takes each step as
-early as it can, is never later than a schedule that satisfies its constraints (the recurrences are
-monotone).  So the design accepts a frame per interval.
+evenly spread, for more frames than are inside the design at once.  What each buffer then holds at
+most is enough: those very times satisfy every constraint of the design with buffers of that depth,
+and elastic hardware, which takes each step as early as it can, is never later than a schedule that
+satisfies its constraints (the recurrences are monotone).
 """
 
 from __future__ import annotations
@@ -12,25 +12,23 @@ from __future__ import annotations
 import numpy as np
 
 from ..models.fixed import Ints
-from .design import LEAST_BUFFER, SOURCE, Design, Instance, with_depths
+from .design import LEAST_BUFFER, SINK, SOURCE, Design, Instance, with_depths
 from .fifo import SHALLOW, Fifo
 from .window import Buffered, walk_of
 
 _UNBOUNDED = 1 << 40
-_FRAMES = 6
+_SETTLING = 4
+"""Frames beyond those that are inside the design at once, for the schedule to repeat itself."""
 
 
 def buffered(design: Design) -> Design:
     """Return `design` with buffers deep enough for its closed-formula interval."""
     names = [i.name for i in design.instances if isinstance(i.op, Fifo | Buffered)]
     free = with_depths(design, dict.fromkeys(names, _UNBOUNDED))
-    beats, interval = design.input.beats, design.interval
-    spread = np.arange(beats) * interval // beats
-    gate = np.zeros(_FRAMES * interval, bool)
-    gate[(np.arange(_FRAMES)[:, None] * interval + spread).ravel()] = True
-    graph = free.graph({SOURCE: gate})
-    times = graph.evaluate(_FRAMES)
-    transfers = free.transfers(times, _FRAMES)
+    latency = int(_paced(free, 1)[SINK][-1])
+    frames = latency // design.interval + 1 + _SETTLING
+    times = _paced(free, frames)
+    transfers = free.transfers(times, frames)
     leaving = {stream.producer: transfers[stream.name] for stream in free.streams}
     depths = {}
     for name in names:
@@ -41,6 +39,15 @@ def buffered(design: Design) -> Design:
         else:
             depths[name] = _ring_depth(instance, times[f"{name}.write"], times[f"{name}.read"])
     return with_depths(design, depths)
+
+
+def _paced(design: Design, frames: int) -> dict[str, Ints]:
+    """Every step's cycle when a frame is offered per interval, evenly spread."""
+    beats, interval = design.input.beats, design.interval
+    spread = np.arange(beats) * interval // beats
+    gate = np.zeros(frames * interval, bool)
+    gate[(np.arange(frames)[:, None] * interval + spread).ravel()] = True
+    return design.graph({SOURCE: gate}).evaluate(frames)
 
 
 def occupancy(arrive: Ints, leave: Ints) -> int:

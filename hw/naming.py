@@ -6,23 +6,42 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+from ..models.fixed import ProgramError
+
 _SAFE = re.compile(r"(?!n_.*_[0-9a-f]{8}$)[a-z][a-z0-9_]{0,47}")
+# Keywords of IEEE 1364-2005 and 1800-2017, and names that every design has.
 _RESERVED = frozenset((
-    "always", "and", "assign", "begin", "buf", "bufif0", "bufif1", "case", "casex", "casez",
-    "cmos", "deassign", "default", "defparam", "disable", "edge", "else", "end", "endcase",
-    "endfunction", "endmodule", "endprimitive", "endspecify", "endtable", "endtask", "event",
-    "for", "force", "forever", "fork", "function", "highz0", "highz1", "if", "ifnone",
-    "initial", "inout", "input", "integer", "join", "large", "macromodule", "medium", "module",
-    "nand", "negedge", "nmos", "nor", "not", "notif0", "notif1", "or", "output", "parameter",
-    "pmos", "posedge", "primitive", "pull0", "pull1", "pulldown", "pullup", "rcmos", "real",
-    "realtime", "reg", "release", "repeat", "rnmos", "rpmos", "rtran", "rtranif0", "rtranif1",
-    "scalared", "signed", "small", "specify", "specparam", "strong0", "strong1", "supply0",
-    "supply1", "table", "task", "time", "tran", "tranif0", "tranif1", "tri", "tri0", "tri1",
-    "triand", "trior", "trireg", "unsigned", "vectored", "wait", "wand", "weak0", "weak1",
-    "while", "wire", "wor", "xnor", "xor", "logic", "bit", "byte", "int", "generate", "genvar",
-    "localparam", "design", "config", "cell", "library", "instance", "use", "uwire", "top", "bench",
-    "source", "sink", "do", "enum", "class", "this", "super", "new", "null", "static", "var",
-    "void", "with",
+    "accept_on", "alias", "always", "always_comb", "always_ff", "always_latch", "and", "assert",
+    "assign", "assume", "automatic", "before", "begin", "bench", "bind", "bins", "binsof",
+    "bit", "break", "buf", "bufif0", "bufif1", "byte", "case", "casex", "casez", "cell",
+    "chandle", "checker", "class", "clocking", "cmos", "config", "const", "constraint",
+    "context", "continue", "cover", "covergroup", "coverpoint", "cross", "deassign", "default",
+    "defparam", "design", "disable", "dist", "do", "edge", "else", "end", "endcase",
+    "endchecker", "endclass", "endclocking", "endconfig", "endfunction", "endgenerate",
+    "endgroup", "endinterface", "endmodule", "endpackage", "endprimitive", "endprogram",
+    "endproperty", "endsequence", "endspecify", "endtable", "endtask", "enum", "event",
+    "eventually", "expect", "export", "extends", "extern", "final", "first_match", "for",
+    "force", "foreach", "forever", "fork", "forkjoin", "function", "generate", "genvar",
+    "global", "highz0", "highz1", "if", "iff", "ifnone", "ignore_bins", "illegal_bins",
+    "implements", "implies", "import", "incdir", "include", "initial", "inout", "input",
+    "inside", "instance", "int", "integer", "interconnect", "interface", "intersect", "join",
+    "join_any", "join_none", "large", "let", "liblist", "library", "local", "localparam",
+    "logic", "longint", "macromodule", "matches", "medium", "modport", "module", "nand",
+    "negedge", "nettype", "new", "nexttime", "nmos", "nor", "noshowcancelled", "not", "notif0",
+    "notif1", "null", "or", "output", "package", "packed", "parameter", "pmos", "posedge",
+    "primitive", "priority", "program", "property", "protected", "pull0", "pull1", "pulldown",
+    "pullup", "pulsestyle_ondetect", "pulsestyle_onevent", "pure", "rand", "randc", "randcase",
+    "randsequence", "rcmos", "real", "realtime", "ref", "reg", "reject_on", "release", "repeat",
+    "restrict", "return", "rnmos", "rpmos", "rtran", "rtranif0", "rtranif1", "s_always",
+    "s_eventually", "s_nexttime", "s_until", "s_until_with", "scalared", "sequence", "shortint",
+    "shortreal", "showcancelled", "signed", "sink", "small", "soft", "solve", "source",
+    "specify", "specparam", "static", "string", "strong", "strong0", "strong1", "struct",
+    "super", "supply0", "supply1", "sync_accept_on", "sync_reject_on", "table", "tagged",
+    "task", "this", "throughout", "time", "timeprecision", "timeunit", "top", "tran", "tranif0",
+    "tranif1", "tri", "tri0", "tri1", "triand", "trior", "trireg", "type", "typedef", "union",
+    "unique", "unique0", "unsigned", "until", "until_with", "untyped", "use", "uwire", "var",
+    "vectored", "virtual", "void", "wait", "wait_order", "wand", "weak", "weak0", "weak1",
+    "while", "wildcard", "wire", "with", "within", "wor", "xnor", "xor",
 ))  # fmt: skip
 
 
@@ -40,4 +59,7 @@ def identifier(name: str) -> str:
 
 def identifiers(names: Iterable[str]) -> dict[str, str]:
     """Identifiers of all `names`, all different."""
-    return {name: identifier(name) for name in names}
+    made = {name: identifier(name) for name in names}
+    if len(set(made.values())) < len(made):
+        raise ProgramError("two names of the program give one identifier; rename a layer")
+    return made

@@ -165,7 +165,7 @@ def _field(node: str, name: str, kind: str, value: Any) -> Any:
 
 
 def _refuse(what: str, wanted: str, value: Any) -> NoReturn:
-    raise ProgramError(f"{what} is {wanted}, not {str(value)[:80]!r}; save the program again")
+    raise ProgramError(f"{what} is {wanted}, not {ascii(value)[:80]}; save the program again")
 
 
 def _sequence(value: Any, what: str) -> list[Any]:
@@ -182,8 +182,8 @@ def _integers(value: Any, what: str) -> tuple[int, ...]:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= NAME_MAX:
-        _refuse("a name", f"a text of 1 to {NAME_MAX} characters", value)
+    if not isinstance(value, str) or not 0 < len(value) <= NAME_MAX or not value.isprintable():
+        _refuse("a name", f"a text of 1 to {NAME_MAX} characters that can be printed", value)
     return value
 
 

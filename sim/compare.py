@@ -27,7 +27,8 @@ def compare_designs(
 
     Cycles stand three times: by closed formula (a layer's own cycles per frame), by the schedule
     and measured in RTL (null without an engine): the cycle in which the layer's last beat of the
-    first frame leaves, and the interval between the last two frames.
+    first frame leaves, and the interval between the last two frames.  "differences" counts the
+    values and cycles of all streams in which the RTL was not as promised (null without an engine).
     """
     if engine == "auto":
         engine = "icarus" if shutil.which("iverilog") else "verilator"
@@ -36,7 +37,8 @@ def compare_designs(
 
 def _entry(design: Design, engine: str | None, tell: Progress) -> dict[str, Any]:
     scheduled = design.schedule(FRAMES)
-    traced = _traced(design, engine, tell) if engine else None
+    outcome = _measured(design, engine, tell) if engine else None
+    traced = outcome.streams if outcome else None
     layers = [
         _layer(design, instance, scheduled, traced)
         for instance in design.instances
@@ -48,18 +50,19 @@ def _entry(design: Design, engine: str | None, tell: Progress) -> dict[str, Any]
         "interval": design.interval,
         "limiting": design.limiting,
         "engine": engine,
+        "differences": sum(outcome.wrong.values()) if outcome else None,
         "area": area_error(),
         "layers": layers,
         "total": _total(design, layers, scheduled, traced),
     }
 
 
-def _traced(design: Design, engine: str, tell: Progress) -> dict[str, Ints]:
-    """Cycles of every transfer, measured on random frames."""
+def _measured(design: Design, engine: str, tell: Progress) -> rtl.Outcome:
+    """What random frames did in RTL: cycles of every transfer, and what was wrong."""
     tell(f"measuring {design.program.name} under {engine}")
     frames = sample_frames(design.program.input, FRAMES)
     trial = Trial("dut", design, write_rtl(design), frames, {})
-    return rtl.simulate([trial], engine, tell=tell).outcomes[0].streams
+    return rtl.simulate([trial], engine, tell=tell).outcomes[0]
 
 
 def _layer(

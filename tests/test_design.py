@@ -237,3 +237,8 @@ def test_the_slowest_layer_limits_the_interval():
     assert (design.interval, design.limiting) == (9 * 4 * 24, "n1")
     wide = Design(CONV, {"n0": Fold(1, 1), "n1": Fold(4, 24), "n2": Fold(2, 4)}, {})
     assert (wide.interval, wide.limiting) == (9 * 24, "n0")
+
+
+@pytest.mark.parametrize("word", ["final", "global", "type", "string", "always", "bench", "reg"])
+def test_words_of_verilog_and_systemverilog_are_rewritten(word: str):
+    assert re.fullmatch(rf"n_{word}_[0-9a-f]{{8}}", identifier(word))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from ..fixed import Ints, ProgramError
-from ..program import Edge, Op, fits
+from ..program import MAX_ELEMENTS, Edge, Op, fits
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +78,12 @@ class Window(Op):
             raise ProgramError(f"Window takes (H, W, C), not {x.shape}; reshape the input")
         height, width, channels = x.shape
         size = self.output_size(height, width)
+        taps = prod(size) * prod(self.kernel) * channels
+        if taps > MAX_ELEMENTS:
+            raise ProgramError(
+                f"Window makes {taps} values of a frame, above the limit of {MAX_ELEMENTS}; use a "
+                "smaller kernel or input"
+            )
         padded = self.padded_taps(height, width)
         lo = np.tile(x.lo, (len(padded), 1))
         hi = np.tile(x.hi, (len(padded), 1))

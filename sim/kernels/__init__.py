@@ -6,7 +6,7 @@ operator.
 
 from __future__ import annotations
 
-from weakref import WeakKeyDictionary
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,19 +23,19 @@ from . import top_k as top_k
 from . import window as window
 from .kernel import Array, Kernel, prepare, storage
 
-_prepared: WeakKeyDictionary[Op, dict[tuple[int, ...], tuple[tuple[Edge, ...], Kernel]]] = (
-    WeakKeyDictionary()
-)
+KEPT = 1024
+"""Kernels kept ready, the latest used."""
+
+
+@lru_cache(maxsize=KEPT)
+def _prepared(op: Op, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
+    """The kernel of an operator between its edges; operators and edges are themselves the key."""
+    return prepare(op, inputs, output)
 
 
 def execute(op: Op, inputs: tuple[Edge, ...], output: Edge, *xs: Array) -> Array:
     """Compute `op` on arrays of any integer type that hold the edges' ranges."""
-    known = _prepared.setdefault(op, {})
-    key = tuple(map(id, inputs))
-    if key not in known:
-        # The edges are kept with the kernel, so that their identity stays theirs.
-        known[key] = (inputs, prepare(op, inputs, output))
-    kernel = known[key][1]
+    kernel = _prepared(op, inputs, output)
     return kernel(*(x.astype(storage(e), copy=False) for x, e in zip(xs, inputs, strict=True)))
 
 
