@@ -2,13 +2,14 @@
 
 Heavy imports stand inside the command functions, so that `--help` answers at once.  With `--json`
 standard output carries JSON alone; progress and errors go to standard error.  Exit codes: 0 well,
-1 values or cycles
-disagree (`doctor`: a needed tool is missing), 2 bad input or a missing tool, 130 interrupted.
+1 values or cycles disagree (`doctor`: a needed tool is missing), 2 bad input or a missing tool, 130
+interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        return _complain(_os_sentence(error), BAD_INPUT)
+        return _complain(_os_sentence(error, argv), BAD_INPUT)
     except ModuleNotFoundError as error:
         if (error.name or "bitwright").split(".")[0] == "bitwright":
             raise
@@ -237,10 +238,14 @@ def _complain(sentence: str, code: int) -> int:
     return code
 
 
-def _os_sentence(error: OSError) -> str:
-    if error.filename is None:
-        return error.strerror or str(error)
-    return f"{os.fsdecode(error.filename)}: {error.strerror}"
+def _os_sentence(error: OSError, argv: Sequence[str] | None) -> str:
+    """The file (or the command, where the system names none), what is wrong, and what to do."""
+    words = sys.argv[1:] if argv is None else argv
+    thing = os.fsdecode(error.filename) if error.filename else " ".join(words[:1]) or "bitwright"
+    remedy = "free some space" if error.errno == errno.ENOSPC else "mend that"
+    return (
+        f"{thing}: {error.strerror or error}; {remedy} and run it again, nothing was left half-done"
+    )
 
 
 def _is_program_error(error: ValueError) -> bool:

@@ -11,6 +11,7 @@ from programs import binary_convolution, every_operator, frames
 
 from bitwright import api
 from bitwright.cli import main
+from bitwright.codegen import project
 from bitwright.models.saved import save
 from bitwright.sim import compare
 
@@ -292,3 +293,19 @@ def test_software_refuses_what_only_hardware_does(model, capsys, option):
     )  # fmt: skip
     assert code == 2
     assert "engine 'numba' has no hardware to stall, fold or record" in err
+
+
+def test_a_full_disk_while_generating_is_one_sentence(model, capsys, monkeypatch):
+    _, folder = model
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(project, "write_vectors", full)
+    code, out, err = run(capsys, "generate", folder / "model.npz", "-o", folder / "out")
+    assert (code, out) == (2, "")
+    assert err == (
+        "bitwright: generate: No space left on device; free some space and run it again, "
+        "nothing was left half-done\n"
+    )
+    assert not (folder / "out").exists()

@@ -131,9 +131,11 @@ def fails(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
         (
             OSError(28, "No space left on device", "out/top.v"),
             2,
-            "bitwright: out/top.v: No space left on device\n",
+            (
+                "bitwright: out/top.v: No space left on device; free some space and run it again, "
+                "nothing was left half-done\n"
+            ),
         ),
-        (OSError(28, "No space left on device"), 2, "bitwright: No space left on device\n"),
         (
             ModuleNotFoundError("No module named 'torch'", name="torch"),
             2,
