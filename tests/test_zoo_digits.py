@@ -75,7 +75,12 @@ def test_without_scikit_learn_it_says_so(monkeypatch):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_files_state_their_accuracy(seed, split):
     assert accuracy(cnn(seed), split) == cnn(seed).metadata["accuracy"]
-    assert accuracy(binary(seed), split) == binary(seed).metadata["accuracy"]
+
+
+@pytest.mark.parametrize("name", zoo.programs())
+def test_every_program_of_the_zoo_states_its_accuracy(name, split):
+    entry = zoo.programs()[name]
+    assert accuracy(entry.load(), split) == entry.describe()["accuracy"]
 
 
 def test_the_binary_network_is_binary_all_through(split):
