@@ -138,6 +138,7 @@ class Checker:
             "wrong": self.wrong,
             "report": self.report,
             "words": [f"{max(word, 0):x}" for _, word, _ in self.received],
+            "undefined": [k for k, (_, word, _) in enumerate(self.received) if word < 0],
             "cycles": [cycle for cycle, _, _ in self.received],
             "first_input": traced[0][0][0] if traced[0][0] else 0,
             "streams": {

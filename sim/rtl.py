@@ -38,7 +38,8 @@ class Outcome:
     wrong: differences by kind ("values", "cycles", "missing", "tlast"), all streams together.
     report: a sentence for each of the first ones.  outputs: (N, *shape), what the RTL gave, short
     if words are missing.  cycles: of each output transfer, from the first input transfer.
-    streams: the same of each transfer of every stream, by name.
+    streams: the same of each transfer of every stream, by name.  undefined: output beats with
+    undefined bits, which stand as 0 in `outputs` and are wrong whatever was expected.
     """
 
     wrong: dict[str, int]
@@ -46,6 +47,7 @@ class Outcome:
     outputs: Ints
     cycles: Ints
     streams: dict[str, Ints]
+    undefined: list[int]
 
     @property
     def transfers(self) -> int:
@@ -221,7 +223,7 @@ def _outcome(result: dict[str, Any], trial: Trial) -> Outcome:
         name: np.array(cycles, np.int64) - start for name, cycles in result["streams"].items()
     }
     cycles = np.array(result["cycles"], np.int64) - start
-    return Outcome(result["wrong"], result["report"], outputs, cycles, streams)
+    return Outcome(result["wrong"], result["report"], outputs, cycles, streams, result["undefined"])
 
 
 def measured(outcome: Outcome, design: Design) -> dict[str, int | None] | None:

@@ -1,6 +1,7 @@
 """The commands that scripts rely on: their JSON, their exit codes, their one-sentence errors."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -309,3 +310,20 @@ def test_a_full_disk_while_generating_is_one_sentence(model, capsys, monkeypatch
         "nothing was left half-done\n"
     )
     assert not (folder / "out").exists()
+
+
+@pytest.mark.cosim
+def test_an_undefined_output_is_wrong_even_where_0_is_expected(model, monkeypatch):
+    program, _ = model
+    honest = api.write_rtl
+
+    def undefined(design):
+        rtl = honest(design)
+        name = next(name for name in rtl.memories if "dot4" in name)
+        rtl.memories[name] = re.sub(r"[0-9a-f]", "x", rtl.memories[name])
+        return rtl
+
+    monkeypatch.setattr(api, "write_rtl", undefined)
+    result = api.simulate(program, frames(program, 2), engine="icarus")
+    assert result["mismatches"] == 20
+    assert "got undefined" in result["report"][0]
