@@ -90,7 +90,7 @@ def simulate(
             f"engine {engine!r} has no hardware to stall, fold or record; leave these options out "
             "or use verilator or icarus"
         )
-    x = program.check_input(np.asarray(inputs))[:frames]
+    x = program.accept(np.asarray(inputs)[:frames])
     if len(x) == 0:
         raise ProgramError("there is no frame to simulate; give at least one input")
     start = time.perf_counter()
@@ -123,7 +123,7 @@ def simulate(
     if expect is not None:
         wrong |= _unexpected(program, outputs, np.asarray(expect), reference.shape)
     result["mismatches"] = int(wrong.sum())
-    result["outputs"] = _scaled(program, outputs)
+    result["outputs"] = program.answer(outputs)
     return result
 
 
@@ -184,24 +184,17 @@ def _unexpected(
     program: Program, outputs: Ints, expect: Array, shape: tuple[int, ...]
 ) -> NDArray[np.bool_]:
     """Which outputs, in their own scale, lie off the expected ones by over a thousandth step."""
+    own = (shape[0], *program.output_border.own_shape(program.output))
     expect = expect[: shape[0]] if expect.ndim else expect
-    if expect.shape != shape:
-        raise ProgramError(f"expected values have shape {shape}, not {expect.shape}; reshape them")
+    if expect.shape != own:
+        raise ProgramError(f"expected values have shape {own}, not {expect.shape}; reshape them")
     border = program.output_border
-    step = np.array([float(scale) for scale in border.scale])
-    wrong = np.ones(shape, bool)
+    step = np.broadcast_to([float(scale) for scale in border.scale], shape)
+    wrong = np.ones(own, bool)
     came = min(len(outputs), len(expect))
-    off = np.abs(border.real(outputs[:came]) - expect[:came])
-    wrong[:came] = ~(off <= step / 1000)
-    return wrong
-
-
-def _scaled(program: Program, outputs: Ints) -> Array:
-    """Outputs in the model's own scale: integers as they are where that is 1."""
-    border = program.output_border
-    if set(border.scale) == {1} and set(border.offset) == {0}:
-        return outputs
-    return border.real(outputs)
+    off = np.abs(program.answer(outputs[:came]).astype(np.float64) - expect[:came])
+    wrong[:came] = ~(off <= border.outward(step[:came], program.output) / 1000)
+    return border.inward(wrong, program.output)
 
 
 def compare(

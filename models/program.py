@@ -9,7 +9,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from fractions import Fraction
 from functools import cached_property
 from math import prod
 from typing import Any, ClassVar
@@ -17,6 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .border import IDENTITY
+from .border import Border as Border
 from .fixed import INT64_MAX, Grid, Ints, ProgramError, frozen
 
 INPUT = "input"
@@ -130,40 +131,6 @@ class Node:
     inputs: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Border:
-    """How integers at the border stand for real numbers: real = offset + scale * integer.
-
-    Exact metadata for reports and for mapping answers back; it never touches the arithmetic.
-    `scale` and `offset` hold one fraction, or one per channel.
-    """
-
-    scale: tuple[Fraction, ...] = (Fraction(1),)
-    offset: tuple[Fraction, ...] = (Fraction(0),)
-
-    def __post_init__(self) -> None:
-        if not self.scale or min(self.scale) <= 0:
-            raise ProgramError("scales at the border are positive fractions")
-
-    def quantise(self, real: NDArray[Any], edge: Edge) -> Ints:
-        """Round real inputs (N, *shape) to the nearest integer (ties to even) and clamp them."""
-        scale, offset = _floats(self.scale), _floats(self.offset)
-        if not bool(np.isfinite(real).all()):
-            raise ProgramError("inputs hold NaN or infinity; every input must be a finite number")
-        steps = np.rint((real.astype(np.float64) - offset) / scale)
-        if edge.step == 2:
-            return np.where(steps >= 0, 1, -1).astype(np.int64)
-        return np.clip(steps, edge.lo, edge.hi).astype(np.int64)
-
-    def real(self, integers: Ints) -> NDArray[np.float64]:
-        """Map integers back to real numbers."""
-        return _floats(self.offset) + _floats(self.scale) * integers
-
-
-def _floats(fractions: tuple[Fraction, ...]) -> NDArray[np.float64]:
-    return np.array([float(f) for f in fractions])
-
-
 @dataclass(frozen=True, eq=False)
 class Program:
     """One input, a sequence of nodes in the order of computation, one output (the last node).
@@ -174,8 +141,8 @@ class Program:
     name: str
     input: Edge
     nodes: tuple[Node, ...]
-    input_border: Border = Border()
-    output_border: Border = Border()
+    input_border: Border = IDENTITY
+    output_border: Border = IDENTITY
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
@@ -189,6 +156,10 @@ class Program:
                 f"program {self.name!r} has {len(open_ends)} outputs ({', '.join(open_ends)}); an "
                 "accelerator has exactly one: concatenate them or drop the others"
             )
+        if min(self.input_border.scale) <= 0:
+            raise ProgramError("scales at the input are positive fractions")
+        self.input_border.check(self.input)
+        self.output_border.check(self.output)
         if not self.consumers[INPUT]:
             raise ProgramError(f"no node of program {self.name!r} reads its input; connect one")
 
@@ -236,12 +207,28 @@ class Program:
         """The edge of the last node."""
         return self.edges[self.nodes[-1].name]
 
+    def accept(self, frames: NDArray[Any]) -> Ints:
+        """Frames as the model's users hold them (its own layout, real or integer) as integers."""
+        own = self.input_border.own_shape(self.input)
+        if frames.shape[1:] == own:
+            return self.check_input(self.input_border.inward(frames, self.input))
+        if own != self.input.shape:
+            raise ProgramError(
+                f"program {self.name!r} takes inputs of shape {_with_batch(own)}, not "
+                f"{frames.shape}; reshape them"
+            )
+        return self.check_input(frames)
+
+    def answer(self, outputs: Ints) -> NDArray[Any]:
+        """Outputs (N, *output.shape) as the model's users expect them: own scale and layout."""
+        return self.output_border.answer(outputs, self.output)
+
     def check_input(self, x: NDArray[Any]) -> Ints:
         """Return x as integers of the input's shape and range, or raise a `ProgramError`."""
         if x.shape[1:] != self.input.shape:
-            wanted = ", ".join(map(str, ("N", *self.input.shape)))
             raise ProgramError(
-                f"program {self.name!r} takes inputs of shape ({wanted}), not {x.shape}; "
+                f"program {self.name!r} takes inputs of shape {_with_batch(self.input.shape)}, "
+                f"not {x.shape}; "
                 "reshape them (channels last)"
             )
         if x.dtype.kind == "f":
@@ -282,6 +269,10 @@ class Program:
         for node in self.nodes:
             h.update(repr((node.name, node.inputs, node.op.digest)).encode())
         return h.hexdigest()
+
+
+def _with_batch(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, ('N', *shape)))})"
 
 
 def define(op: Op, inputs: tuple[Edge, ...], output: Edge, *xs: Ints) -> Ints:

@@ -7,7 +7,7 @@ A container of kind "bitwright.program", version 1.  Its document holds
 
 with a node's integers, tuples of integers and grids ([lo, hi, step]) in "fields"; its arrays are
 `input.lo`, `input.hi` and `node<i>.<field>`.  A border is {"scale", "offset"}, lists of fractions
-"numerator/denominator".
+"numerator/denominator", and perhaps "rounding", "shape", "axes" and "finish" (`border.py`).
 """
 
 from __future__ import annotations
@@ -101,10 +101,16 @@ def _narrow(values: Ints) -> Ints:
 
 
 def _border(border: Border) -> Json:
-    return {
+    document: Json = {
         "scale": [f"{f.numerator}/{f.denominator}" for f in border.scale],
         "offset": [f"{f.numerator}/{f.denominator}" for f in border.offset],
     }
+    plain = Border()
+    for name in ("rounding", "shape", "axes", "finish"):
+        value = getattr(border, name)
+        if value != getattr(plain, name):
+            document[name] = list(cast(Any, value)) if isinstance(value, tuple) else value
+    return document
 
 
 def _program(document: Json, arrays: container.Arrays) -> Program:
@@ -193,4 +199,11 @@ def _read_border(border: Json) -> Border:
         pairs = [text.partition("/") for text in texts]
         return tuple(Fraction(int(above), int(below)) for above, _, below in pairs)
 
-    return Border(fractions("scale"), fractions("offset"))
+    more: Json = {}
+    for key in ("shape", "axes"):
+        if key in border:
+            more[key] = _integers(border[key], f"the border's {key}")
+    for key in ("rounding", "finish"):
+        if key in border:
+            more[key] = _name(border[key])
+    return Border(fractions("scale"), fractions("offset"), **more)

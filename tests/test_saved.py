@@ -64,7 +64,7 @@ CHANGES = {
     "above the limit of": lambda d, a: d["input"].update(shape=[1 << 20, 1 << 20, 4]),
     "a name is a text of 1 to 256 characters": lambda d, a: d.update(name="x" * 257),
     "that can be printed, not": lambda d, a: d.update(name="\x1b[2J"),
-    "scales at the border are positive": lambda d, a: d["borders"]["input"].update(scale=["-1/2"]),
+    "scales at the input are positive": lambda d, a: d["borders"]["input"].update(scale=["-1/2"]),
     "ZeroDivisionError": lambda d, a: d["borders"]["input"].update(scale=["1/0"]),
     "the document is damaged (KeyError: 'nodes')": lambda d, a: d.pop("nodes"),
     "nodes is a list": lambda d, a: d.update(nodes={"0": {}}),
