@@ -1,0 +1,296 @@
+"""One operator for a chain of real functions of an accumulator, equal to it for every integer.
+
+From `exact` come the places at which the chain's integer result steps.  The operator is the
+cheapest form that steps at exactly these places, in this order:
+
+    nothing             the result is the accumulator itself;
+    Thresholds          few levels;
+    Requantise          a multiplier, a bias and a shift that pass every step: searched from the
+                        smallest shift on, and proven at every step, hence everywhere between;
+    Table               a short range of the accumulator, monotone or not;
+    Thresholds          many levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import lcm
+
+import numpy as np
+
+from .exact import Affine, Chain, Condition, Fractions, Known, composed, direction, of_channel
+from .fixed import Ints, ProgramError
+from .ops import Requantise, Table, Thresholds
+from .program import Edge, Op
+
+FEW_LEVELS = 15
+"""Steps up to which comparators are taken without asking for a multiplier."""
+TABLE_MAX = 4096
+LEVELS_MAX = 1 << 16
+STEPS_MAX = 1 << 24
+"""Steps of all channels together."""
+SHIFT_MAX = 40
+MULTIPLIER_MAX = 1 << 31
+_ROOM = 1 << 61
+
+
+@dataclass(frozen=True, eq=False)
+class Absorbed:
+    """The operator (None: the accumulator is the result already) and what it is in a word."""
+
+    op: Op | None
+    form: str
+
+
+@dataclass(frozen=True, eq=False)
+class Stepping:
+    """Where an integer function of each channel steps.
+
+    Level `lo` + 1 + j of channel c is held from a = at[c, j] on where `rising[c]`, and below it
+    elsewhere.  Each at[c, j] lies in edge.lo[c]..edge.hi[c] + 1.
+    """
+
+    at: Ints
+    rising: np.ndarray
+    lo: int
+
+    @property
+    def hi(self) -> int:
+        """The highest level."""
+        return self.lo + self.at.shape[1]
+
+    @property
+    def levels(self) -> Ints:
+        """The level of each column."""
+        return np.arange(self.lo + 1, self.hi + 1)
+
+
+def absorb(edge: Edge, chain: Chain, bipolar: bool = False) -> Absorbed:
+    """The operator on `edge` that equals `chain`, whose last function makes integers.
+
+    `bipolar`: the two levels become -1 and +1.
+    """
+    signs = [direction(chain, channel) for channel in range(edge.channels)]
+    if 0 in signs:
+        return Absorbed(_table(edge, chain, bipolar), "table")
+    stepping = _stepping(edge, chain, signs)
+    count = stepping.at.shape[1]
+    if _is_identity(edge, stepping) and not bipolar:
+        return Absorbed(None, "nothing to do")
+    if count <= FEW_LEVELS or bipolar:
+        return Absorbed(_thresholds(stepping, bipolar), f"{count} thresholds")
+    linear = _linear(edge, chain, stepping)
+    if linear is not None:
+        return Absorbed(linear, f"multiplier and shift by {linear.shift}")
+    if edge.grid.hi - edge.grid.lo < TABLE_MAX:
+        return Absorbed(_table(edge, chain, bipolar), "table")
+    if count < TABLE_MAX:
+        return Absorbed(_thresholds(stepping, bipolar), f"{count} thresholds")
+    raise ProgramError(
+        f"{count + 1} output levels of an accumulator in {edge.grid.lo}..{edge.grid.hi} are met by "
+        f"no multiplier and shift, and thresholds end at {TABLE_MAX} levels; quantise to fewer bits"
+    )
+
+
+def _ends(edge: Edge, chain: Chain) -> tuple[int, int]:
+    """The lowest and highest value that a monotone chain takes on the edge."""
+    channels = range(edge.channels if _varies(edge, chain) else 1)
+    ends = [
+        int(composed(chain, channel, Fraction(int(bound[channel]))))
+        for channel in channels
+        for bound in (edge.lo, edge.hi)
+    ]
+    return min(ends), max(ends)
+
+
+def _varies(edge: Edge, chain: Chain) -> bool:
+    """Whether channels differ, in range or in function."""
+    alike = len(set(edge.lo.tolist())) == 1 and len(set(edge.hi.tolist())) == 1
+    return not alike or any(function.channels > 1 for function in chain)
+
+
+def _stepping(edge: Edge, chain: Chain, signs: list[int]) -> Stepping:
+    lo, hi = _ends(edge, chain)
+    if hi - lo > LEVELS_MAX or (hi - lo) * edge.channels > STEPS_MAX:
+        raise ProgramError(
+            f"{hi - lo + 1} output levels in {edge.channels} channels are more than "
+            f"{LEVELS_MAX} a channel or {STEPS_MAX} in all; quantise to fewer bits"
+        )
+    *before, last = chain
+    level = last.level  # type: ignore[attr-defined]  # the last function makes integers
+    # All functions behind the last one that differs between channels are pulled through once.
+    common = len(before)
+    while common and before[common - 1].channels == 1:
+        common -= 1
+    if last.channels > 1:
+        common = len(before)
+    shared: list[Known] | None = None
+    if last.channels == 1:
+        shared = [_pulled(before[common:], 0, level(0, k)) for k in range(lo + 1, hi + 1)]
+    at = np.empty((edge.channels, hi - lo), np.int64)
+    rising = np.array(signs) > 0
+    alike: Ints | None = None
+    grid = edge.grid
+    for channel in range(edge.channels):
+        known = shared or [
+            _pulled(before[common:], channel, level(channel, k)) for k in range(lo + 1, hi + 1)
+        ]
+        if common or shared is None or alike is None:
+            alike = _first(before[:common], channel, known, bool(rising[channel]), grid.lo, grid.hi)
+        at[channel] = np.clip(alike, edge.lo[channel], edge.hi[channel] + 1)
+    return _trimmed(edge, Stepping(at, rising, lo))
+
+
+def _pulled(functions: list, channel: int, known: Known) -> Known:  # type: ignore[type-arg]
+    for function in reversed(functions):
+        known = function.pulled(channel, known)
+    return known
+
+
+def _first(
+    functions: list,  # type: ignore[type-arg]
+    channel: int,
+    known: list[Known],
+    rising: bool,
+    lo: int,
+    hi: int,
+) -> Ints:
+    """For each condition the least accumulator from which on it holds (or, falling, fails)."""
+    always, never = (lo, hi + 1) if rising else (hi + 1, lo)
+    open_ = [k for k in known if isinstance(k, Condition)]
+    if len(functions) == 1 and isinstance(functions[0], Affine) and open_:
+        return _first_affine(functions[0], channel, known, always, never, lo, hi)
+    result: list[int] = []
+    for one in known:
+        pulled = _pulled(functions, channel, one)
+        if isinstance(pulled, bool):
+            result.append(always if pulled else never)
+        else:
+            result.append(min(max(pulled.least(), lo), hi + 1))
+    return np.array(result, np.int64)
+
+
+def _first_affine(
+    function: Affine, channel: int, known: list[Known], always: int, never: int, lo: int, hi: int
+) -> Ints:
+    """`_first` through one affine function, over a common denominator: no fractions inside."""
+    scale, offset = of_channel(function.scale, channel), of_channel(function.offset, channel)
+    if scale == 0:
+        held = (function.pulled(channel, one) for one in known)
+        return np.array([always if one else never for one in held], np.int64)
+    conditions = [one for one in known if isinstance(one, Condition)]
+    below = lcm(*(one.at.denominator for one in conditions))
+    by, of = offset.denominator, scale.denominator
+    shift, divisor = offset.numerator * below * of, below * by * scale.numerator
+    result: list[int] = []
+    for one in known:
+        if isinstance(one, bool):
+            result.append(always if one else never)
+            continue
+        above = one.at.numerator * (below // one.at.denominator) * by * of - shift
+        # Through a falling function "at least" becomes "not at least": > and >= change places.
+        reached = one.reached if scale > 0 else not one.reached
+        least = -(-above // divisor) if reached else above // divisor + 1
+        result.append(min(max(least, lo), hi + 1))
+    return np.array(result, np.int64)
+
+
+def _trimmed(edge: Edge, stepping: Stepping) -> Stepping:
+    """Without the levels that every channel always, or never, holds."""
+    at, rising = stepping.at, stepping.rising[:, None]
+    first, past = edge.lo[:, None], edge.hi[:, None] + 1
+    always = np.where(rising, at <= first, at >= past).all(0)
+    never = np.where(rising, at >= past, at <= first).all(0)
+    count = at.shape[1]
+    skip = int(np.argmin(np.append(always, False)))
+    keep = max(count - int(np.argmin(np.append(never[::-1], False))), skip)
+    return Stepping(at[:, skip:keep], stepping.rising, stepping.lo + skip)
+
+
+def _is_identity(edge: Edge, stepping: Stepping) -> bool:
+    inside = int(edge.lo.min()) >= stepping.lo and int(edge.hi.max()) <= stepping.hi
+    wanted = np.clip(stepping.levels, edge.lo[:, None], edge.hi[:, None] + 1)
+    return inside and bool(stepping.rising.all()) and bool((stepping.at == wanted).all())
+
+
+def _thresholds(stepping: Stepping, bipolar: bool) -> Thresholds:
+    at, rising = np.sort(stepping.at, axis=1), stepping.rising
+    if at.shape[1] == 0:
+        # A constant: one threshold below all, of height nothing.
+        at = np.zeros((len(at), 1), np.int64)
+        value = np.full(len(at), stepping.lo)
+        return Thresholds(at, 2 * value - 1 if bipolar else value, np.zeros(len(at), np.int64))
+    lo, hi, step = (-1, 1, 2) if bipolar else (stepping.lo, stepping.hi, 1)
+    return Thresholds(at, np.where(rising, lo, hi), np.where(rising, step, -step))
+
+
+def _table(edge: Edge, chain: Chain, bipolar: bool) -> Table:
+    lo, hi = edge.grid.lo, edge.grid.hi
+    if hi - lo >= TABLE_MAX:
+        raise ProgramError(
+            f"a function that is not monotone needs a table, and an accumulator in {lo}..{hi} "
+            f"takes more than {TABLE_MAX} entries; quantise it before the function"
+        )
+    alike = all(function.channels == 1 for function in chain)
+    values = [
+        [int(composed(chain, channel, Fraction(a))) for a in range(lo, hi + 1)]
+        for channel in range(1 if alike else edge.channels)
+    ]
+    table = np.array(values)
+    return Table(2 * table - 1 if bipolar else table, lo)
+
+
+def slopes(chain: Chain, channels: int) -> Fractions:
+    """The product of all affine scales of a chain, per channel."""
+    result = np.array([Fraction(1)] * channels, object)
+    for function in chain:
+        if isinstance(function, Affine):
+            result = result * np.broadcast_to(function.scale, (channels,))
+    return result
+
+
+def _linear(edge: Edge, chain: Chain, stepping: Stepping) -> Requantise | None:
+    """Multipliers and biases that step at exactly the same places, with the least shift."""
+    ratio = slopes(chain, edge.channels)
+    largest = max(abs(edge.grid.lo), abs(edge.grid.hi) + 1)
+    for shift in range(1, SHIFT_MAX + 1):
+        low = [int(value * 2**shift // 1) for value in ratio]
+        top = max(abs(value) + 1 for value in low)
+        reach = max(abs(stepping.lo), abs(stepping.hi)) + 1
+        if top >= MULTIPLIER_MAX or top * largest >= _ROOM or reach << shift >= _ROOM:
+            return None
+        found = _fitted(edge, stepping, np.array(low), shift)
+        if found is not None:
+            multiplier, bias = found
+            return Requantise(multiplier, bias, shift, stepping.lo, stepping.hi)
+    return None
+
+
+def _fitted(edge: Edge, stepping: Stepping, low: Ints, shift: int) -> tuple[Ints, Ints] | None:
+    """A multiplier `low` or `low` + 1 and a bias per channel, or None where a channel has none."""
+    at, rising = stepping.at, stepping.rising[:, None]
+    first, last = edge.lo[:, None], edge.hi[:, None]
+    # The nearest accumulators that hold each level, and that do not, where there are such.
+    holds = np.where(rising, at, at - 1)
+    fails = np.where(rising, at - 1, at)
+    some_hold, some_fail = ((ends >= first) & (ends <= last) for ends in (holds, fails))
+    steps = stepping.levels << shift
+    none = np.int64(_ROOM)
+    multiplier, bias = np.zeros_like(low), np.zeros_like(low)
+    missing = np.ones(len(low), bool)
+    for candidate in (low, low + 1):
+        m = candidate[:, None]
+        least = np.where(some_hold, steps - m * holds, -none).max(1)
+        most = np.where(some_fail, steps - 1 - m * fails, none).min(1)
+        fits = missing & (least <= most)
+        if not fits.any():
+            continue
+        middle = np.where(
+            least == -none, most, np.where(most == none, least, least + (most - least) // 2)
+        )
+        middle = np.where((least == -none) & (most == none), 0, middle)
+        multiplier = np.where(fits, candidate, multiplier)
+        bias = np.where(fits, middle - (1 << (shift - 1)), bias)
+        missing &= ~fits
+    return None if missing.any() else (multiplier, bias)

@@ -1,0 +1,381 @@
+"""Exact functions of accumulators: where does a real function of an integer reach each level.
+
+An accumulator goes through a chain of real functions, the last of which makes integers (a rounding,
+or steps).  "The result is at least k" is a condition on the last function's input; pulled back
+through the chain, one function at a time and in exact fractions, it becomes "the accumulator is at
+least t" or "at most t".  So the integer program equals the ideal meaning for every integer input.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .fixed import Ints, ProgramError
+from .rounding import cut, rounded
+
+Fractions = NDArray[np.object_]
+"""An object array of `Fraction`, one for all channels (1,) or one per channel (C,)."""
+
+DIGITS = 80
+"""Decimal digits of transcendental functions, which are never rational where it would matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """v > at, or v = at if `reached`; or the opposite of that if `negated`."""
+
+    at: Fraction
+    reached: bool
+    negated: bool = False
+
+    def moved(self, at: Fraction) -> Condition:
+        """The same comparison with another number."""
+        return Condition(at, self.reached, self.negated)
+
+    def least(self) -> int:
+        """The least integer that is above the number (or on it, if reached)."""
+        return ceil(self.at) if self.reached else floor(self.at) + 1
+
+
+Known = Condition | bool
+"""A condition, or the knowledge that it always or never holds."""
+
+
+def fraction_array(*values: Fraction | int | float) -> Fractions:
+    """An array of fractions, exactly the numbers given."""
+    return np.array([Fraction(v) for v in values] + [None], object)[:-1]
+
+
+def of_channel(values: Fractions, channel: int) -> Fraction:
+    """The parameter of a channel."""
+    return values[channel if len(values) > 1 else 0]
+
+
+class Function(ABC):
+    """A real function, perhaps different in each channel."""
+
+    @abstractmethod
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        """The function's value: exact where it is rational, else to `DIGITS` digits."""
+
+    def pull(self, channel: int, condition: Condition) -> Known:
+        """The condition on u under which f(u) fulfils `condition`; f is monotone.
+
+        `condition` is never negated here.
+        """
+        raise NotImplementedError
+
+    def direction(self, channel: int) -> int:
+        """+1 where f never falls, -1 where it never rises, 0 where it does both."""
+        return 1
+
+    @property
+    def channels(self) -> int:
+        """1 if all channels are alike, else their number."""
+        return 1
+
+    def spread(self, positions: Ints) -> Function:
+        """The function whose channel j is this one's channel positions[j]."""
+        return self
+
+    def pulled(self, channel: int, known: Known) -> Known:
+        """`pull` for any condition."""
+        if isinstance(known, bool):
+            return known
+        if not known.negated:
+            return self.pull(channel, known)
+        plain = self.pull(channel, Condition(known.at, known.reached))
+        if isinstance(plain, bool):
+            return not plain
+        return Condition(plain.at, plain.reached, not plain.negated)
+
+
+@dataclass(frozen=True, eq=False)
+class Affine(Function):
+    """scale * u + offset."""
+
+    scale: Fractions
+    offset: Fractions
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        return of_channel(self.scale, channel) * u + of_channel(self.offset, channel)
+
+    def pull(self, channel: int, condition: Condition) -> Known:
+        scale, offset = of_channel(self.scale, channel), of_channel(self.offset, channel)
+        if scale == 0:
+            return offset > condition.at or (offset == condition.at and condition.reached)
+        at = (condition.at - offset) / scale
+        if scale > 0:
+            return condition.moved(at)
+        # scale*u + offset > c where u < at: not (u >= at).
+        return Condition(at, not condition.reached, True)
+
+    def direction(self, channel: int) -> int:
+        return 1 if of_channel(self.scale, channel) >= 0 else -1
+
+    @property
+    def channels(self) -> int:
+        return max(len(self.scale), len(self.offset))
+
+    def spread(self, positions: Ints) -> Affine:
+        return Affine(_spread(self.scale, positions), _spread(self.offset, positions))
+
+    def then(self, scale: Fractions, offset: Fractions) -> Affine:
+        """Return this function, then scale * u + offset."""
+        return Affine(self.scale * scale, self.offset * scale + offset)
+
+    @property
+    def is_identity(self) -> bool:
+        """True where nothing changes."""
+        return all(value == 1 for value in self.scale) and not any(self.offset)
+
+
+@dataclass(frozen=True, eq=False)
+class Clip(Function):
+    """min(max(u, lo), hi); None is no bound.  `Clip(0, None)` is relu."""
+
+    lo: Fraction | None
+    hi: Fraction | None
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        low = u if self.lo is None else max(u, self.lo)
+        return low if self.hi is None else min(low, self.hi)
+
+    def pull(self, channel: int, condition: Condition) -> Known:
+        if self.hi is not None and not _holds(self.hi, condition):
+            return False
+        if self.lo is not None and _holds(self.lo, condition):
+            return True
+        return condition
+
+
+@dataclass(frozen=True, eq=False)
+class Leaky(Function):
+    """u where u >= 0, slope * u elsewhere; monotone unless a slope is negative."""
+
+    slope: Fractions
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        return u if u >= 0 else of_channel(self.slope, channel) * u
+
+    def pull(self, channel: int, condition: Condition) -> Known:
+        slope = of_channel(self.slope, channel)
+        if condition.at > 0 or (condition.at == 0 and not condition.reached):
+            return condition
+        if slope == 0:
+            return True
+        return condition.moved(condition.at / slope)
+
+    def direction(self, channel: int) -> int:
+        return 1 if of_channel(self.slope, channel) >= 0 else 0
+
+    @property
+    def channels(self) -> int:
+        return len(self.slope)
+
+    def spread(self, positions: Ints) -> Leaky:
+        return Leaky(_spread(self.slope, positions))
+
+
+class Sigmoid(Function):
+    """1 / (1 + exp(-u))."""
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        # exp of a large argument is 0 or infinite to all digits.
+        return Fraction(1) / (1 + _exp(-u))
+
+    def pull(self, channel: int, condition: Condition) -> Known:
+        if condition.at <= 0:
+            return True
+        if condition.at >= 1:
+            return False
+        if condition.at == Fraction(1, 2):
+            return condition.moved(Fraction(0))
+        return condition.moved(_log(condition.at / (1 - condition.at)))
+
+
+class Tanh(Function):
+    """The hyperbolic tangent."""
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        return 2 / (1 + _exp(-2 * u)) - 1
+
+    def pull(self, channel: int, condition: Condition) -> Known:
+        if condition.at <= -1:
+            return True
+        if condition.at >= 1:
+            return False
+        if condition.at == 0:
+            return condition
+        return condition.moved(_log((1 + condition.at) / (1 - condition.at)) / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Gated(Function):
+    """u times another function of u: HardSwish and SiLU.  Not monotone."""
+
+    gate: tuple[Function, ...]
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        return u * composed(self.gate, channel, u)
+
+    def direction(self, channel: int) -> int:
+        return 0
+
+
+class Absolute(Function):
+    """|u|.  Not monotone."""
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        return abs(u)
+
+    def direction(self, channel: int) -> int:
+        return 0
+
+
+class Integral(Function):
+    """A function whose values are the integers lo, lo + 1, ..., hi; it never falls."""
+
+    lo: int
+    hi: int
+
+    @abstractmethod
+    def level(self, channel: int, k: int) -> Condition:
+        """The condition on u under which the value is at least k, lo < k <= hi."""
+
+    def pull(self, channel: int, condition: Condition) -> Known:
+        k = condition.least()
+        if k <= self.lo:
+            return True
+        return False if k > self.hi else self.level(channel, k)
+
+
+@dataclass(frozen=True, eq=False)
+class Round(Integral):
+    """clamp(round(u), lo, hi) in one of the modes of `rounding`."""
+
+    mode: str
+    lo: int
+    hi: int
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        return Fraction(min(max(rounded(self.mode, u), self.lo), self.hi))
+
+    def level(self, channel: int, k: int) -> Condition:
+        return Condition(*cut(self.mode, k))
+
+
+@dataclass(frozen=True, eq=False)
+class Steps(Integral):
+    """lo + #{k : u > at[c][k], or u = at[c][k] if reached}: `at` is (C or 1, K), rows rising."""
+
+    at: Fractions
+    reached: bool
+    lo: int = 0
+
+    @property
+    def hi(self) -> int:  # type: ignore[override]
+        """All steps taken."""
+        return self.lo + self.at.shape[1]
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        row = self._row(channel)
+        taken = sum(1 for at in row if u > at or (u == at and self.reached))
+        return Fraction(self.lo + taken)
+
+    def level(self, channel: int, k: int) -> Condition:
+        return Condition(self._row(channel)[k - self.lo - 1], self.reached)
+
+    def _row(self, channel: int) -> Fractions:
+        return self.at[channel if len(self.at) > 1 else 0]
+
+    @property
+    def channels(self) -> int:
+        return len(self.at)
+
+    def spread(self, positions: Ints) -> Steps:
+        return self if len(self.at) == 1 else Steps(self.at[positions], self.reached, self.lo)
+
+
+@dataclass(frozen=True, eq=False)
+class Sign(Integral):
+    """-1, 0 or 1."""
+
+    lo: int = -1
+    hi: int = 1
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        return Fraction((u > 0) - (u < 0))
+
+    def level(self, channel: int, k: int) -> Condition:
+        return Condition(Fraction(0), k == 0)
+
+
+Chain = tuple[Function, ...]
+
+
+def composed(chain: Chain, channel: int, u: Fraction) -> Fraction:
+    """The value of a chain of functions, first to last."""
+    for function in chain:
+        u = function.value(channel, u)
+    return u
+
+
+def spread(chain: Chain, positions: Ints) -> Chain:
+    """The chain whose channel j is channel positions[j] of this one."""
+    return tuple(function.spread(positions) for function in chain)
+
+
+def extended(chain: Chain, function: Function) -> Chain:
+    """The chain and one more function; two affine functions in a row become one."""
+    if isinstance(function, Affine):
+        if chain and isinstance(last := chain[-1], Affine):
+            merged = last.then(function.scale, function.offset)
+            return chain[:-1] if merged.is_identity else (*chain[:-1], merged)
+        if function.is_identity:
+            return chain
+    return (*chain, function)
+
+
+def direction(chain: Chain, channel: int) -> int:
+    """+1, -1 or 0: whether the chain never falls, never rises, or does both, in a channel."""
+    result = 1
+    for function in chain:
+        result *= function.direction(channel)
+    return result
+
+
+def _spread(values: Fractions, positions: Ints) -> Fractions:
+    return values if len(values) == 1 else values[positions]
+
+
+def _holds(value: Fraction, condition: Condition) -> bool:
+    return value > condition.at or (value == condition.at and condition.reached)
+
+
+_DECIMALS = Context(prec=DIGITS)
+_LARGE = 200
+
+
+def _decimal(value: Fraction) -> Decimal:
+    return _DECIMALS.divide(Decimal(value.numerator), Decimal(value.denominator))
+
+
+def _exp(value: Fraction) -> Fraction:
+    if abs(value) > _LARGE:
+        # Beyond all digits that could matter beside 1.
+        value = Fraction(_LARGE if value > 0 else -_LARGE)
+    return Fraction(_decimal(value).exp(_DECIMALS))
+
+
+def _log(value: Fraction) -> Fraction:
+    if value <= 0:
+        raise ProgramError("the logarithm of a number that is not positive was asked for")
+    return Fraction(_decimal(value).ln(_DECIMALS))
