@@ -1,6 +1,7 @@
 """The three verbs and what they need: load, compress, generate, simulate, compare, zoo.
 
-A model is a saved integer program (its path), the name of a network in the zoo, or a `Program`.
+A model is a saved integer program or a quantised ONNX file (its path), the name of a network in the
+zoo, or a `Program`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from bitwright.models import zoo as models_zoo
 from bitwright.models.fixed import Ints, ProgramError
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network
+from bitwright.models.onnx.load import load as load_onnx
 from bitwright.models.program import Program
 from bitwright.sim import kernels, rtl
 from bitwright.sim.compare import compare_designs
@@ -48,6 +50,8 @@ def load(model: Model) -> Program:
         raise ProgramError(
             f"{model} is neither a file nor in the zoo; the zoo has {', '.join(known)}"
         )
+    if Path(model).suffix == ".onnx":
+        return load_onnx(model)
     return saved.load(model)
 
 

@@ -204,7 +204,7 @@ def _trimmed(edge: Edge, stepping: Stepping) -> Stepping:
     never = np.where(rising, at >= past, at <= first).all(0)
     count = at.shape[1]
     skip = int(np.argmin(np.append(always, False)))
-    keep = max(count - int(np.argmin(np.append(never[::-1], False))), skip)
+    keep = max(count - int(np.argmin(np.append(np.flip(never), False))), skip)
     return Stepping(at[:, skip:keep], stepping.rising, stepping.lo + skip)
 
 

@@ -53,6 +53,9 @@ def fraction_array(*values: Fraction | int | float) -> Fractions:
     return np.array([Fraction(v) for v in values] + [None], object)[:-1]
 
 
+_ONE, _ZERO = fraction_array(1), fraction_array(0)
+
+
 def of_channel(values: Fractions, channel: int) -> Fraction:
     """The parameter of a channel."""
     return values[channel if len(values) > 1 else 0]
@@ -240,6 +243,19 @@ class Absolute(Function):
         return 0
 
 
+@dataclass(frozen=True, eq=False)
+class Finish(Function):
+    """A function that the host applies to the answer (`border.FINISHES`), like softmax.
+
+    It rises strictly and is otherwise opaque here.
+    """
+
+    name: str
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        raise ProgramError(f"{self.name} is left to the host, and nothing can follow it")
+
+
 class Integral(Function):
     """A function whose values are the integers lo, lo + 1, ..., hi; it never falls."""
 
@@ -341,7 +357,31 @@ def extended(chain: Chain, function: Function) -> Chain:
             return chain[:-1] if merged.is_identity else (*chain[:-1], merged)
         if function.is_identity:
             return chain
+    if isinstance(function, Clip):
+        return _clipped(chain, function) or (*chain, function)
     return (*chain, function)
+
+
+def _clipped(chain: Chain, clip: Clip) -> Chain | None:
+    """A chain that ends with a rounding, clipped: a rounding to fewer integers, where they fit.
+
+    A clip between quantiser and dequantiser makes narrow integers of wide ones; a relu behind a
+    quantiser leaves out the negative ones.
+    """
+    after = Affine(_ONE, _ZERO)
+    if chain and isinstance(last := chain[-1], Affine) and len(last.scale) == len(last.offset) == 1:
+        after, chain = last, chain[:-1]
+    if not chain or not isinstance(end := chain[-1], Round) or after.scale[0] <= 0:
+        return None
+    lo, hi = (
+        None if bound is None else (bound - after.offset[0]) / after.scale[0]
+        for bound in (clip.lo, clip.hi)
+    )
+    low = end.lo if lo is None else min(max(end.lo, lo), end.hi)
+    high = end.hi if hi is None else max(min(end.hi, hi), low)
+    if any(Fraction(bound).denominator != 1 for bound in (low, high)):
+        return None
+    return extended((*chain[:-1], Round(end.mode, int(low), int(high))), after)
 
 
 def direction(chain: Chain, channel: int) -> int:

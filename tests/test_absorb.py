@@ -98,7 +98,11 @@ def test_any_chain(before: list[object], last: object, bounds: list[int]):
     chain: Chain = ()
     for function in (*before, last):
         chain = extended(chain, function)  # type: ignore[arg-type]
-    check(Edge((3,), lo, hi), chain)
+    edge = Edge((3,), lo, hi)
+    xs = everything(edge)
+    # `extended` may merge functions: the meaning is that of all of them, one by one.
+    np.testing.assert_array_equal(wanted(edge, chain, xs), wanted(edge, (*before, last), xs))
+    check(edge, chain)
 
 
 def rescaled(ratio: Fraction, offset: Fraction, mode: str = "half_even", bits: int = 8) -> Chain:

@@ -8,6 +8,9 @@ from .pool import MaxPool as MaxPool
 from .pool import SumPool as SumPool
 from .requantise import Requantise as Requantise
 from .reshape import Reshape as Reshape
+from .scale import Scale as Scale
+from .select import Select as Select
+from .table import Table as Table
 from .thresholds import Thresholds as Thresholds
 from .top_k import TopK as TopK
 from .window import Window as Window

@@ -1,0 +1,411 @@
+"""The state of an import: what each tensor of the graph became, and the program so far.
+
+A tensor is a `Constant`, or a `Stream`: integers that some node of the program emits, with a chain
+of exact real functions (scales, biases, activations, roundings) that waits until an operator needs
+integers.  Then the chain is absorbed into one operator (`absorb.py`).  Layouts wait as well: a
+stream knows where each of its elements stands in the tensor, so that transposing, flattening and
+reshaping cost nothing, and channels-first tensors are channels last in the program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .. import ops
+from ..absorb import absorb
+from ..border import Border
+from ..exact import (
+    Affine,
+    Chain,
+    Clip,
+    Fractions,
+    Function,
+    Integral,
+    Round,
+    extended,
+    fraction_array,
+    spread,
+)
+from ..fixed import Ints, ProgramError, signed
+from ..program import INPUT, Edge, Op
+from ..program import Node as ProgramNode
+from ..rounding import FLOOR
+from .constants import Constant
+from .ends import entrance
+from .graph import Graph, Node
+
+ONE, ZERO = fraction_array(1), fraction_array(0)
+LABEL_MAX = 100
+RAW = ""
+"""The source of the real input, which is no edge of the program yet."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A tensor that depends on the input.
+
+    `shape` is the tensor's, without the batch; `index`, of the shape of the program's edge, says at
+    which flat position of the tensor each element stands; `chain` makes the tensor's reals of the
+    integers of `source`; `label` names the graph's node that it comes from.
+    """
+
+    source: str
+    shape: tuple[int, ...]
+    index: Ints
+    chain: Chain
+    label: str
+
+    @property
+    def channels(self) -> int:
+        """Size of the program's last axis."""
+        return self.index.shape[-1]
+
+    def applied(self, function: Function, label: str) -> Stream:
+        """The tensor behind one more function."""
+        return replace(self, chain=extended(self.chain, function), label=label)
+
+    @property
+    def is_affine(self) -> bool:
+        """True where nothing but a scale and an offset waits."""
+        return not self.chain or (len(self.chain) == 1 and isinstance(self.chain[0], Affine))
+
+    @property
+    def affine(self) -> Affine:
+        """The scale and offset of a settled stream."""
+        return self.chain[0] if self.chain else Affine(ONE, ZERO)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A tensor that an obstacle hides."""
+
+
+Value = Constant | Stream | Unknown
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a rounding of the graph became, and that it is exact."""
+
+    node: str
+    form: str
+    range: tuple[int, int]
+
+
+@dataclass(eq=False)
+class Importer:
+    """Values by tensor name, nodes and edges of the program so far, and what stands in the way."""
+
+    graph: Graph
+    batch: int
+    values: dict[str, Value] = field(default_factory=dict[str, Value])
+    nodes: dict[str, ProgramNode] = field(default_factory=dict[str, ProgramNode])
+    edges: dict[str, Edge] = field(default_factory=dict[str, Edge])
+    forms: list[Form] = field(default_factory=list[Form])
+    obstacles: list[str] = field(default_factory=list[str])
+    settled_chains: dict[tuple[object, ...], Stream] = field(
+        default_factory=dict[tuple[object, ...], Stream]
+    )
+    axes: tuple[int, ...] = ()
+    border: Border | None = None
+    """How the input is quantised, once that is known."""
+
+    # The program
+
+    def emit(self, label: str, op: Op, *sources: str) -> str:
+        """Add an operator; return the name of its node."""
+        name = self._name(label)
+        try:
+            self.edges[name] = op.infer(*(self.edges[source] for source in sources))
+        except ProgramError as error:
+            raise ProgramError(f"node {label!r}: {error}") from None
+        self.nodes[name] = ProgramNode(name, op, sources)
+        return name
+
+    def _name(self, label: str) -> str:
+        plain = label if label.isprintable() and 0 < len(label) <= LABEL_MAX else ""
+        if not plain:
+            plain = "node_" + hashlib.sha256(label.encode()).hexdigest()[:8]
+        name, number = plain, 2
+        while name in self.edges or name == INPUT:
+            name, number = f"{plain}_{number}", number + 1
+        return name
+
+    def edge(self, stream: Stream) -> Edge:
+        """The integers of a stream."""
+        return self.edges[stream.source]
+
+    def obstacle(self, sentence: str) -> None:
+        """Note why the graph cannot be taken."""
+        if sentence not in self.obstacles:
+            self.obstacles.append(sentence)
+
+    # Values
+
+    def stream(self, node: Node, number: int = 0) -> Stream:
+        """An input of a node that must depend on the graph's input."""
+        value = self.value(node, number)
+        if not isinstance(value, Stream):
+            raise ProgramError(
+                f"{node}: input {number} is a constant where a tensor that depends on the graph's "
+                "input belongs; fold the constants before exporting"
+            )
+        return value
+
+    def constant(self, node: Node, number: int, what: str) -> Constant:
+        """An input of a node that must be known."""
+        value = self.optional(node, number, what)
+        if value is None:
+            raise ProgramError(f"{node}: {what} (input {number}) is missing; export it again")
+        return value
+
+    def optional(self, node: Node, number: int, what: str) -> Constant | None:
+        """An input of a node that must be known where it is given."""
+        if number >= len(node.inputs) or not node.inputs[number]:
+            return None
+        value = self.value(node, number)
+        if not isinstance(value, Constant):
+            raise ProgramError(
+                f"{node}: {what} (input {number}) depends on the graph's input, and hardware needs "
+                "constants there; make it an initialiser"
+            )
+        return value
+
+    def value(self, node: Node, number: int) -> Value:
+        """Any input of a node."""
+        if number >= len(node.inputs) or not node.inputs[number]:
+            raise ProgramError(f"{node}: input {number} is missing; export the model again")
+        return self.values[node.inputs[number]]
+
+    # Parameters per channel
+
+    def parameters(
+        self, node: Node, stream: Stream, *tensors: Fractions
+    ) -> tuple[Stream, list[Fractions]]:
+        """Tensors that broadcast against a stream's tensor, as one value or one per channel.
+
+        Where they differ between positions of one channel, the stream is flattened first, so that
+        each position is a channel of its own.
+        """
+        rows = [self._rows(node, stream, tensor) for tensor in tensors]
+        if any(bool((row != row[0]).any()) for row in rows):
+            stream = self.flat(stream)
+            rows = [self._rows(node, stream, tensor) for tensor in tensors]
+        return stream, [
+            tensor.reshape(-1)[row[0]] if tensor.size > 1 else tensor.reshape(1)
+            for tensor, row in zip(tensors, rows, strict=True)
+        ]
+
+    def _rows(self, node: Node, stream: Stream, tensor: Fractions) -> Ints:
+        """Which element of a tensor meets each element of the stream, as rows of channels."""
+        shape = tensor.shape
+        if len(shape) == len(stream.shape) + 1:
+            if shape[0] != 1:
+                raise ProgramError(
+                    f"{node}: a constant of shape {shape} differs between the frames of a batch, "
+                    "and hardware treats all alike; export the model with a batch of 1"
+                )
+            shape = shape[1:]
+        try:
+            places = np.broadcast_to(np.arange(tensor.size).reshape(shape), stream.shape)
+        except ValueError:
+            raise ProgramError(
+                f"{node}: a constant of shape {tensor.shape} does not broadcast against "
+                f"{(self.batch, *stream.shape)}; reshape it"
+            ) from None
+        return places.reshape(-1)[stream.index].reshape(-1, stream.channels)
+
+    # Layouts
+
+    def flat(self, stream: Stream) -> Stream:
+        """The stream as one row of features, in the program's order."""
+        return self.reshaped(stream, (stream.index.size,))
+
+    def reshaped(self, stream: Stream, shape: tuple[int, ...]) -> Stream:
+        """The stream under another shape of the program: wires only."""
+        if shape == stream.index.shape:
+            return stream
+        if self.is_raw(stream):
+            raise ProgramError(
+                f"node {stream.label!r}: the graph's input is reshaped, or differs by position, "
+                "before it is quantised; quantise it first"
+            )
+        source = self.emit(f"{stream.label}_reshape", ops.Reshape(shape), stream.source)
+        old = np.broadcast_to(np.arange(stream.channels), stream.index.shape).reshape(shape)
+        rows = old.reshape(-1, shape[-1])
+        if any(function.channels > 1 for function in stream.chain) and (rows != rows[0]).any():
+            raise ProgramError(
+                f"node {stream.label!r}: its scales differ between channels that a reshape mixes; "
+                "quantise per tensor before it"
+            )
+        chain = spread(stream.chain, rows[0])
+        return replace(stream, source=source, index=stream.index.reshape(shape), chain=chain)
+
+    def images(self, node: Node, stream: Stream) -> Stream:
+        """A tensor (C, H, W) or (C, L) as a stream (H, W, C): channels last, in any order.
+
+        Channels may stand in any order, the same at each position (see `channel_order`).
+        """
+        if len(stream.shape) not in (2, 3):
+            raise ProgramError(
+                f"{node}: an input of shape {(self.batch, *stream.shape)} is neither (N, C, L) "
+                "nor (N, C, H, W); 1-D and 2-D layers are understood"
+            )
+        channels, *size = stream.shape
+        height, width = size if len(size) == 2 else (1, size[0])
+        stream = self.reshaped(stream, (height, width, channels))
+        place = np.arange(height * width).reshape(height, width, 1)
+        if not bool((stream.index % (height * width) == place).all()):
+            self._mixed(node)
+        if not bool((stream.index // (height * width) == self.channel_order(stream)).all()):
+            self._mixed(node)
+        return stream
+
+    def _mixed(self, node: Node) -> None:
+        raise ProgramError(
+            f"{node}: its input arrives in another order than row by row with the channels of a "
+            "pixel together, and reordering needs a buffer that is not offered; avoid the "
+            "transposition before it"
+        )
+
+    @staticmethod
+    def channel_order(images: Stream) -> Ints:
+        """The tensor's channel at each channel of the program."""
+        positions = images.index.shape[0] * images.index.shape[1]
+        return images.index[0, 0] // positions
+
+    def image_result(
+        self, source: str, like: Stream, chain: Chain, label: str, order: Ints | None = None
+    ) -> Stream:
+        """A stream (C, H, W), or (C, L) where `like` was one, from an edge (H, W, C)."""
+        height, width, channels = self.edges[source].shape
+        order = np.arange(channels) if order is None else order
+        index = order * height * width + np.arange(height * width).reshape(height, width, 1)
+        shape = (channels, width) if len(like.shape) == 2 else (channels, height, width)
+        return Stream(source, shape, index, chain, label)
+
+    # Integers
+
+    def is_raw(self, stream: Stream) -> bool:
+        """True for the graph's real input, before anything has rounded it."""
+        return stream.source == RAW
+
+    def settled(self, stream: Stream, node: Node | str) -> Stream:
+        """The stream with all roundings done: integers with a scale and an offset.
+
+        Where nothing rounds a function's values to a grid, that is an obstacle.
+        """
+        if stream.is_affine and not self.is_raw(stream):
+            return stream
+        key = (stream.source, stream.index.shape, *map(id, stream.chain))
+        if key not in self.settled_chains:
+            self.settled_chains[key] = self._settled(stream, node)
+        found = self.settled_chains[key]
+        return replace(found, shape=stream.shape, index=stream.index, label=stream.label)
+
+    def _settled(self, stream: Stream, node: Node | str) -> Stream:
+        chain = stream.chain
+        rounds = [k for k, function in enumerate(chain) if isinstance(function, Integral)]
+        if rounds:
+            stream = self._absorbed(stream, chain[: rounds[-1] + 1], chain[rounds[-1] + 1 :])
+        elif self.is_raw(stream):
+            return self._stand_in(stream, node)
+        while not stream.is_affine:
+            clipped = self._clipped(stream)
+            if clipped is None:
+                return self._stand_in(stream, node)
+            stream = clipped
+        return stream
+
+    def _absorbed(self, stream: Stream, chain: Chain, rest: Chain) -> Stream:
+        """The stream behind the operator that `chain` becomes; `rest` waits."""
+        last, after = chain[-1], Affine(ONE, ZERO)
+        assert isinstance(last, Integral)
+        if rest and isinstance(rest[0], Affine):
+            after, rest = rest[0], rest[1:]
+        bipolar = last.hi - last.lo == 1 and all(
+            2 * offset == -scale * (last.lo + last.hi)
+            for scale, offset in np.broadcast(after.scale, after.offset)
+        )
+        if bipolar:
+            # Two levels around zero: -1 and +1, at half the scale and without an offset.
+            after = Affine(after.scale / 2, ZERO)
+        waiting = extended((), after)
+        for function in rest:
+            waiting = extended(waiting, function)
+        try:
+            if self.is_raw(stream):
+                self._enter(stream, chain, bipolar)
+                return replace(stream, source=INPUT, chain=waiting)
+            absorbed = absorb(self.edge(stream), chain, bipolar)
+        except ProgramError as error:
+            raise ProgramError(f"node {stream.label!r}: {error}") from None
+        source = stream.source
+        if absorbed.op is not None:
+            source = self.emit(stream.label, absorbed.op, source)
+        grid = self.edges[source].grid
+        self.forms.append(Form(stream.label, absorbed.form, (grid.lo, grid.hi)))
+        return replace(stream, source=source, chain=waiting)
+
+    def _enter(self, stream: Stream, chain: Chain, bipolar: bool) -> None:
+        """Make the input's integers what a chain makes of its reals."""
+        edge, border = entrance(chain, stream.index.shape, bipolar)
+        if self.border is None:
+            self.edges[INPUT], self.border = edge, border
+        elif (str(edge), border) != (str(self.edges[INPUT]), self.border):
+            raise ProgramError(
+                "the graph's input is quantised in two ways, and it enters hardware once; quantise "
+                "it once and share the result"
+            )
+
+    def _clipped(self, stream: Stream) -> Stream | None:
+        """Relu or Clip of integers with a scale, where its bounds are multiples of the scale."""
+        before = stream.chain[0] if isinstance(stream.chain[0], Affine) else Affine(ONE, ZERO)
+        rest = stream.chain[1:] if isinstance(stream.chain[0], Affine) else stream.chain
+        clip, rest = rest[0], rest[1:]
+        scale, shifts = before.scale, before.offset / before.scale if all(before.scale) else None
+        if not isinstance(clip, Clip) or shifts is None or min(scale) <= 0:
+            return None
+        if any(shift.denominator != 1 for shift in shifts) or len(set(scale.tolist())) > 1:
+            return None
+        step, edge = scale[0], self.edge(stream)
+        bounds = [None if end is None else end / step for end in (clip.lo, clip.hi)]
+        if any(bound is not None and bound.denominator != 1 for bound in bounds):
+            return None
+        lo = int(edge.grid.lo + min(shifts)) if bounds[0] is None else int(bounds[0])
+        hi = int(edge.grid.hi + max(shifts)) if bounds[1] is None else int(bounds[1])
+        chain = extended((), Affine(ONE, shifts))
+        chain = (*chain, Round(FLOOR, lo, max(lo, hi)))
+        return self._absorbed(stream, chain, (Affine(fraction_array(step), ZERO), *rest))
+
+    def _stand_in(self, stream: Stream, node: Node | str) -> Stream:
+        """Note that nothing rounds the stream before `node`; go on with 8 bits in its place."""
+        read = "the graph's input" if self.is_raw(stream) else f"node {stream.label!r}"
+        self.obstacle(
+            f"{node} reads {read}, which is not quantised; put a quantiser (Quant, or "
+            "QuantizeLinear and DequantizeLinear) between them, or quantise a float model with "
+            "`bitwright compress`"
+        )
+        if self.is_raw(stream):
+            self.edges[INPUT], self.border = Edge.of(stream.index.shape, signed(8)), Border()
+            return replace(stream, source=INPUT, chain=())
+        edge = self.edge(stream)
+        shift = max(1, edge.grid.bits - 7)
+        ones = np.ones(edge.channels, np.int64)
+        op = ops.Requantise(ones, 0 * ones, shift, -128, 127)
+        return replace(stream, source=self.emit(stream.label, op, stream.source), chain=())
+
+    def integral_offset(self, stream: Stream, node: Node, what: str) -> tuple[Stream, int]:
+        """A settled stream and the integer that stands for zero, the same in every channel."""
+        affine = stream.affine
+        zeros = {-o / s for s, o in np.broadcast(affine.scale, affine.offset) if s}
+        zero = zeros.pop() if len(zeros) == 1 else None
+        if zero is None or zero.denominator != 1:
+            raise ProgramError(
+                f"{node}: {what} with zeros, and no integer of its input stands for zero in every "
+                "channel; quantise the input with an integer zero point"
+            )
+        return stream, int(zero)

@@ -1,0 +1,196 @@
+"""Pools: a window, then the largest value or the sum; an average's divisor is absorbed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import prod
+
+import numpy as np
+
+from ... import ops
+from ...exact import Affine, Finish, Integral, direction, extended, fraction_array
+from ...fixed import Ints, ProgramError
+from ..constants import Constant
+from ..graph import Node
+from ..importer import ZERO, Importer, Stream, Value
+from ..parameters import Attributes
+from .handler import handles
+from .windows import Pair, Windowing, windowing
+
+
+@handles("MaxPool")
+def max_pool(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """MaxPool.
+
+    1-D and 2-D, strided, dilated, padded, ceil_mode; not its indices.
+    """
+    if any(node.outputs[1:]):
+        raise ProgramError(f"{node}: its indices are asked for, which are not offered; remove them")
+    attributes.ignore("storage_order")
+    return pool_max(importer, node, attributes, importer.stream(node))
+
+
+def pool_max(importer: Importer, node: Node, attributes: Attributes, x: Stream) -> Stream:
+    """The largest value of each window."""
+    x = importer.images(node, rising(importer, node, x))
+    shape, _ = _pooling(node, attributes, x)
+    order = importer.channel_order(x)
+    lowest = importer.edge(x).grid.lo
+    source = x.source
+    if not shape.is_plain:
+        source = importer.emit(f"{node.name}_window", shape.window(lowest), source)
+    source = importer.emit(node.name, ops.MaxPool(prod(shape.kernel)), source)
+    return importer.image_result(source, x, x.chain, node.name, order)
+
+
+def rising(importer: Importer, node: Node, x: Stream) -> Stream:
+    """A stream whose chain never falls, so that the largest integer is the largest real."""
+    if (
+        importer.is_raw(x)
+        or x.is_affine
+        or any(isinstance(function, (Integral, Finish)) for function in x.chain)
+    ):
+        x = importer.settled(x, node)
+    signs = np.array([direction(x.chain, channel) for channel in range(x.channels)])
+    if (signs == 0).any():
+        x = importer.settled(x, node)
+        return rising(importer, node, x)
+    if (signs > 0).all():
+        return x
+    source = importer.emit(f"{node.name}_sign", ops.Scale(signs, 0 * signs), x.source)
+    flip = Affine(fraction_array(*signs.tolist()), ZERO)
+    chain = extended((), flip)
+    for function in x.chain:
+        chain = extended(chain, function)
+    return replace(x, source=source, chain=chain)
+
+
+@handles("AveragePool")
+def average_pool(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """AveragePool.
+
+    1-D and 2-D, strided, dilated, padded with either count_include_pad, ceil_mode; divisors are
+    exact at every position.
+    """
+    return pool_average(importer, node, attributes, importer.stream(node))
+
+
+def pool_average(importer: Importer, node: Node, attributes: Attributes, x: Stream) -> Stream:
+    """The mean of each window."""
+    include = attributes.flag("count_include_pad", False)
+    x = importer.images(node, importer.settled(x, node))
+    shape, asked = _pooling(node, attributes, x)
+    size = x.index.shape[:2]
+    order = importer.channel_order(x)
+    source, zero = x.source, 0
+    if shape.pads(size):
+        x, zero = importer.integral_offset(x, node, "it pads")
+    if not shape.is_plain:
+        source = importer.emit(f"{node.name}_window", shape.window(zero), source)
+    taps = prod(shape.kernel)
+    source = importer.emit(f"{node.name}_sum", ops.SumPool(taps), source)
+    chain = extended((), Affine(x.affine.scale, x.affine.offset * taps))
+    result = importer.image_result(source, x, chain, node.name, order)
+    counts = _counts(shape, asked if include else (0, 0, 0, 0), size)
+    inverse = np.array([Fraction(1, int(count)) for count in counts.ravel()] + [None], object)[:-1]
+    tensor = inverse.reshape(1, *(counts.shape if len(x.shape) == 3 else (counts.size,)))
+    result, (scale,) = importer.parameters(node, result, tensor)
+    return result.applied(Affine(scale, ZERO), node.name)
+
+
+def _counts(shape: Windowing, padding: tuple[int, int, int, int], size: Pair) -> Ints:
+    """How many taps of each position lie inside the image and `padding` around it."""
+    window = shape.window()
+    rows, columns = window.rows(size[0]), window.columns(size[1])
+    top, left, bottom, right = padding
+    inside_rows = ((rows >= -top) & (rows < size[0] + bottom)).sum(1)
+    inside_columns = ((columns >= -left) & (columns < size[1] + right)).sum(1)
+    return np.maximum(inside_rows[:, None] * inside_columns, 1)
+
+
+def _pooling(
+    node: Node, attributes: Attributes, x: Stream
+) -> tuple[Windowing, tuple[int, int, int, int]]:
+    """The window with what ceil_mode adds at the end, and the padding as it was asked for."""
+    size: Pair = x.index.shape[:2]  # type: ignore[assignment]
+    asked = windowing(node, attributes, None, size, len(x.shape) == 2)
+    if not attributes.flag("ceil_mode", False):
+        return asked, asked.padding
+    padding = list(asked.padding)
+    for axis in (0, 1):
+        reach = (asked.kernel[axis] - 1) * asked.dilation[axis] + 1
+        before, stride = asked.padding[axis], asked.stride[axis]
+        total = size[axis] + before + asked.padding[axis + 2]
+        positions = -(-(total - reach) // stride) + 1
+        # A window that would start behind the image and its left padding is left out.
+        if (positions - 1) * stride >= size[axis] + before:
+            positions -= 1
+        padding[axis + 2] += max(0, (positions - 1) * stride + reach - total)
+    return replace(asked, padding=tuple(padding)), asked.padding
+
+
+@handles("GlobalAveragePool")
+def global_average_pool(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """GlobalAveragePool.
+
+    The divisor is absorbed.
+    """
+    return pool_globally(importer, node, importer.stream(node), ops.SumPool, True)
+
+
+@handles("GlobalMaxPool")
+def global_max_pool(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """GlobalMaxPool."""
+    return pool_globally(importer, node, importer.stream(node), ops.MaxPool, True)
+
+
+def pool_globally(
+    importer: Importer,
+    node: Node,
+    x: Stream,
+    kind: type[ops.SumPool] | type[ops.MaxPool],
+    keep: bool,
+    mean: bool = True,
+) -> Stream:
+    """All positions of a channel reduced to one value; `keep` leaves axes of size 1."""
+    largest = kind is ops.MaxPool
+    x = rising(importer, node, x) if largest else importer.settled(x, node)
+    x = importer.images(node, x)
+    order = importer.channel_order(x)
+    height, width, channels = x.index.shape
+    count = height * width
+    row = ops.Reshape((1, 1, count * channels))
+    source = importer.emit(f"{node.name}_window", row, x.source)
+    source = importer.emit(node.name, kind(count), source)
+    chain = x.chain
+    if not largest:
+        share = Fraction(1, count if mean else 1)
+        affine = x.affine.then(fraction_array(share), ZERO)
+        chain = extended((), Affine(affine.scale, affine.offset * count))
+    shape = (channels, *(1 for _ in x.shape[1:])) if keep else (channels,)
+    return Stream(source, shape, order.reshape(1, 1, -1), chain, node.name)
+
+
+@handles("ReduceMean", "ReduceSum", "ReduceMax")
+def reduce(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """ReduceMean, ReduceSum and ReduceMax.
+
+    Over all positions of an image (axes 2 and 3).
+    """
+    x = importer.stream(node)
+    axes = attributes.integers("axes", ())
+    given: Constant | None = importer.optional(node, 1, "its axes")
+    if given is not None:
+        axes = tuple(given.integers().reshape(-1).tolist())
+    attributes.ignore("noop_with_empty_axes")
+    keep = attributes.flag("keepdims", True)
+    rank = len(x.shape) + 1
+    axes = tuple(sorted(axis + rank if axis < 0 else axis for axis in axes))
+    if rank not in (3, 4) or axes != tuple(range(2, rank)):
+        raise ProgramError(
+            f"{node}: it reduces axes {axes} of {rank}, and hardware reduces all positions of an "
+            "image (axes 2 and 3); rewrite it"
+        )
+    kind = ops.MaxPool if node.op == "ReduceMax" else ops.SumPool
+    return pool_globally(importer, node, x, kind, keep, node.op == "ReduceMean")

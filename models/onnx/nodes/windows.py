@@ -1,0 +1,101 @@
+"""Kernel, strides, dilations and pads of ONNX's layers as the program's `Window`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from ... import ops
+from ...fixed import ProgramError
+from ..graph import Node
+from ..parameters import Attributes
+
+Pair = tuple[int, int]
+LARGEST = 1 << 16
+
+
+@dataclass(frozen=True)
+class Windowing:
+    """A window over (H, W); pairs are (vertical, horizontal), padding is as in `ops.Window`."""
+
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+
+    @property
+    def is_plain(self) -> bool:
+        """True where each position is its own window."""
+        return self.kernel == self.stride == (1, 1) and not any(self.padding)
+
+    def window(self, pad: int = 0) -> ops.Window:
+        """The operator."""
+        return ops.Window(self.kernel, self.stride, self.padding, self.dilation, pad)
+
+    def pads(self, size: Pair) -> bool:
+        """Whether some position reads padding."""
+        return bool(self.window().padded_taps(*size).any())
+
+
+def windowing(
+    node: Node, attributes: Attributes, kernel: Pair | None, size: Pair, flat: bool
+) -> Windowing:
+    """The window of a layer over an image of `size`; `flat` for 1-D layers, of height 1.
+
+    `kernel` is known from weights, or read from the node.  ceil_mode is read, and answered by
+    padding at the end: a pooling must know which taps that adds.
+    """
+    axes = 1 if flat else 2
+    given = attributes.integers("kernel_shape", kernel[-axes:] if kernel else None)
+    strides = attributes.integers("strides", (1,) * axes)
+    dilations = attributes.integers("dilations", (1,) * axes)
+    pads = attributes.integers("pads", (0,) * (2 * axes))
+    auto = attributes.text("auto_pad", "NOTSET")
+    for name, values, count, least in (
+        ("kernel_shape", given, axes, 1),
+        ("strides", strides, axes, 1),
+        ("dilations", dilations, axes, 1),
+        ("pads", pads, 2 * axes, 0),
+    ):
+        if len(values) != count or min(values) < least or max(values) > LARGEST:
+            raise ProgramError(
+                f"{node}: {name} has {count} integers from {least} to {LARGEST}, not "
+                f"{str(values)[:80]}; export the model again"
+            )
+    if kernel is not None and tuple(given) != tuple(kernel[-axes:]):
+        raise ProgramError(
+            f"{node}: kernel_shape is {given}, and its weights have {tuple(kernel[-axes:])}; "
+            "export the model again"
+        )
+    if flat:
+        given, strides, dilations = (1, *given), (1, *strides), (1, *dilations)
+        pads = (0, pads[0], 0, pads[1])
+    shape = Windowing(_pair(given), _pair(strides), tuple(pads), _pair(dilations))  # type: ignore[arg-type]
+    return _automatic(node, shape, auto, size)
+
+
+def _automatic(node: Node, shape: Windowing, auto: str, size: Pair) -> Windowing:
+    """The window with the padding that auto_pad asks for."""
+    if auto == "NOTSET":
+        return shape
+    if auto == "VALID":
+        return Windowing(shape.kernel, shape.stride, (0, 0, 0, 0), shape.dilation)
+    if auto not in ("SAME_UPPER", "SAME_LOWER"):
+        raise ProgramError(
+            f"{node}: auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER, not {auto[:40]!r}"
+        )
+    before, after = [], []
+    for length, kernel, stride, dilation in zip(
+        size, shape.kernel, shape.stride, shape.dilation, strict=True
+    ):
+        reach = (kernel - 1) * dilation + 1
+        total = max(0, (ceil(length / stride) - 1) * stride + reach - length)
+        small, large = total // 2, total - total // 2
+        before.append(small if auto == "SAME_UPPER" else large)
+        after.append(large if auto == "SAME_UPPER" else small)
+    padding = (before[0], before[1], after[0], after[1])
+    return Windowing(shape.kernel, shape.stride, padding, shape.dilation)
+
+
+def _pair(values: tuple[int, ...]) -> Pair:
+    return values[0], values[1]
