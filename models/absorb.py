@@ -71,22 +71,21 @@ def absorb(edge: Edge, chain: Chain, bipolar: bool = False) -> Absorbed:
 
     `bipolar`: the two levels become -1 and +1.
     """
-    signs = [direction(chain, channel) for channel in range(edge.channels)]
-    if 0 in signs:
+    if not monotone(chain, edge.channels):
         return Absorbed(_table(edge, chain, bipolar), "table")
-    stepping = _stepping(edge, chain, signs)
-    count = stepping.at.shape[1]
-    if _is_identity(edge, stepping) and not bipolar:
+    steps = stepping(edge, chain)
+    count = steps.at.shape[1]
+    if _is_identity(edge, steps) and not bipolar:
         return Absorbed(None, "nothing to do")
     if count <= FEW_LEVELS or bipolar:
-        return Absorbed(_thresholds(stepping, bipolar), f"{count} thresholds")
-    linear = _linear(edge, chain, stepping)
+        return Absorbed(_thresholds(steps, bipolar), f"{count} thresholds")
+    linear = _linear(edge, chain, steps)
     if linear is not None:
         return Absorbed(linear, f"multiplier and shift by {linear.shift}")
     if edge.grid.hi - edge.grid.lo < TABLE_MAX:
         return Absorbed(_table(edge, chain, bipolar), "table")
     if count < TABLE_MAX:
-        return Absorbed(_thresholds(stepping, bipolar), f"{count} thresholds")
+        return Absorbed(_thresholds(steps, bipolar), f"{count} thresholds")
     raise ProgramError(
         f"{count + 1} output levels of an accumulator in {edge.grid.lo}..{edge.grid.hi} are met by "
         f"no multiplier and shift, and thresholds end at {TABLE_MAX} levels; quantise to fewer bits"
@@ -110,7 +109,14 @@ def _varies(edge: Edge, chain: Chain) -> bool:
     return not alike or any(function.channels > 1 for function in chain)
 
 
-def _stepping(edge: Edge, chain: Chain, signs: list[int]) -> Stepping:
+def monotone(chain: Chain, channels: int) -> bool:
+    """Whether a chain never falls, or never rises, in each channel."""
+    return all(direction(chain, channel) for channel in range(channels))
+
+
+def stepping(edge: Edge, chain: Chain) -> Stepping:
+    """The places at which a monotone chain, whose last function makes integers, steps."""
+    signs = [direction(chain, channel) for channel in range(edge.channels)]
     lo, hi = _ends(edge, chain)
     if hi - lo > LEVELS_MAX or (hi - lo) * edge.channels > STEPS_MAX:
         raise ProgramError(
@@ -196,32 +202,32 @@ def _first_affine(
     return np.array(result, np.int64)
 
 
-def _trimmed(edge: Edge, stepping: Stepping) -> Stepping:
+def _trimmed(edge: Edge, steps: Stepping) -> Stepping:
     """Without the levels that every channel always, or never, holds."""
-    at, rising = stepping.at, stepping.rising[:, None]
+    at, rising = steps.at, steps.rising[:, None]
     first, past = edge.lo[:, None], edge.hi[:, None] + 1
     always = np.where(rising, at <= first, at >= past).all(0)
     never = np.where(rising, at >= past, at <= first).all(0)
     count = at.shape[1]
     skip = int(np.argmin(np.append(always, False)))
     keep = max(count - int(np.argmin(np.append(np.flip(never), False))), skip)
-    return Stepping(at[:, skip:keep], stepping.rising, stepping.lo + skip)
+    return Stepping(at[:, skip:keep], steps.rising, steps.lo + skip)
 
 
-def _is_identity(edge: Edge, stepping: Stepping) -> bool:
-    inside = int(edge.lo.min()) >= stepping.lo and int(edge.hi.max()) <= stepping.hi
-    wanted = np.clip(stepping.levels, edge.lo[:, None], edge.hi[:, None] + 1)
-    return inside and bool(stepping.rising.all()) and bool((stepping.at == wanted).all())
+def _is_identity(edge: Edge, steps: Stepping) -> bool:
+    inside = int(edge.lo.min()) >= steps.lo and int(edge.hi.max()) <= steps.hi
+    wanted = np.clip(steps.levels, edge.lo[:, None], edge.hi[:, None] + 1)
+    return inside and bool(steps.rising.all()) and bool((steps.at == wanted).all())
 
 
-def _thresholds(stepping: Stepping, bipolar: bool) -> Thresholds:
-    at, rising = np.sort(stepping.at, axis=1), stepping.rising
+def _thresholds(steps: Stepping, bipolar: bool) -> Thresholds:
+    at, rising = np.sort(steps.at, axis=1), steps.rising
     if at.shape[1] == 0:
         # A constant: one threshold below all, of height nothing.
         at = np.zeros((len(at), 1), np.int64)
-        value = np.full(len(at), stepping.lo)
+        value = np.full(len(at), steps.lo)
         return Thresholds(at, 2 * value - 1 if bipolar else value, np.zeros(len(at), np.int64))
-    lo, hi, step = (-1, 1, 2) if bipolar else (stepping.lo, stepping.hi, 1)
+    lo, hi, step = (-1, 1, 2) if bipolar else (steps.lo, steps.hi, 1)
     return Thresholds(at, np.where(rising, lo, hi), np.where(rising, step, -step))
 
 
@@ -250,39 +256,39 @@ def slopes(chain: Chain, channels: int) -> Fractions:
     return result
 
 
-def _linear(edge: Edge, chain: Chain, stepping: Stepping) -> Requantise | None:
+def _linear(edge: Edge, chain: Chain, steps: Stepping) -> Requantise | None:
     """Multipliers and biases that step at exactly the same places, with the least shift."""
     ratio = slopes(chain, edge.channels)
     largest = max(abs(edge.grid.lo), abs(edge.grid.hi) + 1)
     for shift in range(1, SHIFT_MAX + 1):
         low = [int(value * 2**shift // 1) for value in ratio]
         top = max(abs(value) + 1 for value in low)
-        reach = max(abs(stepping.lo), abs(stepping.hi)) + 1
+        reach = max(abs(steps.lo), abs(steps.hi)) + 1
         if top >= MULTIPLIER_MAX or top * largest >= _ROOM or reach << shift >= _ROOM:
             return None
-        found = _fitted(edge, stepping, np.array(low), shift)
+        found = _fitted(edge, steps, np.array(low), shift)
         if found is not None:
             multiplier, bias = found
-            return Requantise(multiplier, bias, shift, stepping.lo, stepping.hi)
+            return Requantise(multiplier, bias, shift, steps.lo, steps.hi)
     return None
 
 
-def _fitted(edge: Edge, stepping: Stepping, low: Ints, shift: int) -> tuple[Ints, Ints] | None:
+def _fitted(edge: Edge, steps: Stepping, low: Ints, shift: int) -> tuple[Ints, Ints] | None:
     """A multiplier `low` or `low` + 1 and a bias per channel, or None where a channel has none."""
-    at, rising = stepping.at, stepping.rising[:, None]
+    at, rising = steps.at, steps.rising[:, None]
     first, last = edge.lo[:, None], edge.hi[:, None]
     # The nearest accumulators that hold each level, and that do not, where there are such.
     holds = np.where(rising, at, at - 1)
     fails = np.where(rising, at - 1, at)
     some_hold, some_fail = ((ends >= first) & (ends <= last) for ends in (holds, fails))
-    steps = stepping.levels << shift
+    cuts = steps.levels << shift
     none = np.int64(_ROOM)
     multiplier, bias = np.zeros_like(low), np.zeros_like(low)
     missing = np.ones(len(low), bool)
     for candidate in (low, low + 1):
         m = candidate[:, None]
-        least = np.where(some_hold, steps - m * holds, -none).max(1)
-        most = np.where(some_fail, steps - 1 - m * fails, none).min(1)
+        least = np.where(some_hold, cuts - m * holds, -none).max(1)
+        most = np.where(some_fail, cuts - 1 - m * fails, none).min(1)
         fits = missing & (least <= most)
         if not fits.any():
             continue

@@ -10,7 +10,9 @@ reshaping cost nothing, and channels-first tensors are channels last in the prog
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -30,6 +32,7 @@ from ..exact import (
     spread,
 )
 from ..fixed import Ints, ProgramError, signed
+from ..joint import shortened
 from ..program import INPUT, Edge, Op
 from ..program import Node as ProgramNode
 from ..rounding import FLOOR
@@ -87,6 +90,15 @@ Value = Constant | Stream | Unknown
 
 
 @dataclass(frozen=True)
+class Join:
+    """factors[0] * branches[0] + factors[1] * branches[1], which waits for its rounding."""
+
+    label: str
+    branches: tuple[str, str]
+    factors: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Form:
     """What a rounding of the graph became, and that it is exact."""
 
@@ -106,6 +118,9 @@ class Importer:
     edges: dict[str, Edge] = field(default_factory=dict[str, Edge])
     forms: list[Form] = field(default_factory=list[Form])
     obstacles: list[str] = field(default_factory=list[str])
+    joins: dict[str, Join] = field(default_factory=dict[str, Join])
+    sums: dict[str, str] = field(default_factory=dict[str, str])
+    """The nodes of those joins that were added with their exact factors."""
     settled_chains: dict[tuple[object, ...], Stream] = field(
         default_factory=dict[tuple[object, ...], Stream]
     )
@@ -117,6 +132,7 @@ class Importer:
 
     def emit(self, label: str, op: Op, *sources: str) -> str:
         """Add an operator; return the name of its node."""
+        sources = tuple(self.realised(source) for source in sources)
         name = self._name(label)
         try:
             self.edges[name] = op.infer(*(self.edges[source] for source in sources))
@@ -134,9 +150,43 @@ class Importer:
             name, number = f"{plain}_{number}", number + 1
         return name
 
+    @cached_property
+    def readers(self) -> Counter[str]:
+        """How many nodes read each tensor."""
+        return Counter(name for node in self.graph.nodes for name in {*node.inputs})
+
     def edge(self, stream: Stream) -> Edge:
         """The integers of a stream."""
-        return self.edges[stream.source]
+        return self.edges[self.realised(stream.source)]
+
+    def joined(self, join: Join) -> str:
+        """A sum that waits to see how it is rounded; return the name that stands for it."""
+        name = f"{RAW}+{len(self.joins)}"
+        self.joins[name] = join
+        return name
+
+    def realised(self, source: str) -> str:
+        """The node that a source is: a sum that waits is added with its exact factors."""
+        join = self.joins.get(source)
+        if join is None:
+            return source
+        if source not in self.sums:
+            self.sums[source] = self._sum(join, join.factors)
+        return self.sums[source]
+
+    def _sum(self, join: Join, factors: tuple[int, int]) -> str:
+        scaled = [
+            self.scaled(f"{join.label}_scale{number}", branch, factor)
+            for number, (branch, factor) in enumerate(zip(join.branches, factors, strict=True))
+        ]
+        return self.emit(f"{join.label}_sum", ops.Add(), *scaled)
+
+    def scaled(self, label: str, source: str, factor: int) -> str:
+        """The integers of an edge times a factor."""
+        if factor == 1:
+            return source
+        factors = np.full(self.edges[source].channels, factor)
+        return self.emit(label, ops.Scale(factors, 0 * factors), source)
 
     def obstacle(self, sentence: str) -> None:
         """Note why the graph cannot be taken."""
@@ -306,6 +356,13 @@ class Importer:
         found = self.settled_chains[key]
         return replace(found, shape=stream.shape, index=stream.index, label=stream.label)
 
+    def rounded(self, stream: Stream, node: Node) -> Stream:
+        """A tensor that several nodes read: rounded once for all, if a rounding waits last."""
+        rest = [function for function in stream.chain if not isinstance(function, Affine)]
+        if rest and isinstance(rest[-1], Integral):
+            return self.settled(stream, node)
+        return stream
+
     def _settled(self, stream: Stream, node: Node | str) -> Stream:
         chain = stream.chain
         rounds = [k for k, function in enumerate(chain) if isinstance(function, Integral)]
@@ -340,15 +397,36 @@ class Importer:
             if self.is_raw(stream):
                 self._enter(stream, chain, bipolar)
                 return replace(stream, source=INPUT, chain=waiting)
+            short = None if bipolar else self._shortened(stream, chain)
+            if short is not None:
+                return replace(stream, source=short, chain=waiting)
             absorbed = absorb(self.edge(stream), chain, bipolar)
         except ProgramError as error:
             raise ProgramError(f"node {stream.label!r}: {error}") from None
-        source = stream.source
+        source = self.realised(stream.source)
         if absorbed.op is not None:
             source = self.emit(stream.label, absorbed.op, source)
         grid = self.edges[source].grid
         self.forms.append(Form(stream.label, absorbed.form, (grid.lo, grid.hi)))
         return replace(stream, source=source, chain=waiting)
+
+    def _shortened(self, stream: Stream, chain: Chain) -> str | None:
+        """A waiting sum and its rounding with factors that are shorter and still exact."""
+        join = self.joins.get(stream.source)
+        if join is None or stream.source in self.sums:
+            return None
+        grids = [self.edges[branch].grid for branch in join.branches]
+        found = shortened(grids[0], grids[1], join.factors, chain)
+        if found is None:
+            return None
+        total = self._sum(join, found.factors)
+        ones = np.ones(self.edges[total].channels, np.int64)
+        op = ops.Requantise(ones, found.bias * ones, found.shift, found.lo, found.hi)
+        source = self.emit(stream.label, op, total)
+        grid = self.edges[source].grid
+        form = f"factors {found.factors[0]} and {found.factors[1]}, shift by {found.shift}"
+        self.forms.append(Form(stream.label, form, (grid.lo, grid.hi)))
+        return source
 
     def _enter(self, stream: Stream, chain: Chain, bipolar: bool) -> None:
         """Make the input's integers what a chain makes of its reals."""

@@ -134,7 +134,8 @@ def _take(importer: Importer, node: Node) -> None:
         values = [inputs[0] if same and inputs[0] is not None else Unknown()]
     for name, value in zip(node.outputs, [*values, *[Unknown()] * len(node.outputs)], strict=False):
         if name:
-            importer.values[name] = value
+            shared = importer.readers[name] > 1 and isinstance(value, Stream)
+            importer.values[name] = importer.rounded(value, node) if shared else value
 
 
 def _values(importer: Importer, node: Node, inputs: Sequence[Value | None]) -> Sequence[Value]:

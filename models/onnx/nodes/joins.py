@@ -10,7 +10,7 @@ from ... import ops
 from ...exact import Affine, Fractions, extended
 from ...fixed import ProgramError
 from ..graph import Node
-from ..importer import Importer, Stream, Value
+from ..importer import Importer, Join, Stream, Value
 from ..parameters import Attributes
 from .handler import handles
 
@@ -32,11 +32,18 @@ def add_streams(importer: Importer, node: Node, a: Stream, b: Stream, sign: int)
     scales[1] = scales[1] * sign
     offset = a.affine.offset + sign * b.affine.offset
     steps = np.array([_step(s, t) for s, t in zip(*scales, strict=True)], object)
-    sources = [
-        rescaled(importer, node, x, scale / steps, number)
-        for number, (x, scale) in enumerate(zip((a, b), scales, strict=True))
-    ]
-    source = importer.emit(f"{node.name}_sum", ops.Add(), *sources)
+    factors = [scale / steps for scale in scales]
+    _check_width(importer, node, (a, b), factors)
+    pair = int(factors[0][0]), int(factors[1][0])
+    if pair != (1, 1) and all(len(set(one.tolist())) == 1 for one in factors):
+        branches = importer.realised(a.source), importer.realised(b.source)
+        source = importer.joined(Join(node.name, branches, pair))
+    else:
+        sources = [
+            rescaled(importer, node, x, factor, number)
+            for number, (x, factor) in enumerate(zip((a, b), factors, strict=True))
+        ]
+        source = importer.emit(f"{node.name}_sum", ops.Add(), *sources)
     chain = extended((), Affine(_shared(steps), offset))
     return Stream(source, a.shape, a.index, chain, node.name)
 
@@ -46,16 +53,23 @@ def rescaled(importer: Importer, node: Node, x: Stream, factors: Fractions, numb
     multiplier = [int(factor) for factor in factors]
     if set(multiplier) == {1}:
         return x.source
-    edge = importer.edge(x)
-    ends = zip(edge.lo.tolist(), edge.hi.tolist(), multiplier, strict=True)
-    bits = max(max(abs(lo * m), abs(hi * m)).bit_length() + 1 for lo, hi, m in ends)
-    if bits > BITS_MAX:
-        raise ProgramError(
-            f"{node}: a common scale of its inputs needs integers of {bits} bits, and at most "
-            f"{BITS_MAX} are taken; quantise the inputs with one scale, or with powers of two"
-        )
     op = ops.Scale(np.array(multiplier), np.zeros(len(multiplier), np.int64))
     return importer.emit(f"{node.name}_scale{number}", op, x.source)
+
+
+def _check_width(
+    importer: Importer, node: Node, streams: tuple[Stream, Stream], factors: list[Fractions]
+) -> None:
+    """Refuse factors that make integers too wide."""
+    for x, each in zip(streams, factors, strict=True):
+        edge = importer.edge(x)
+        ends = zip(edge.lo.tolist(), edge.hi.tolist(), each.tolist(), strict=True)
+        bits = max(int(max(abs(lo * m), abs(hi * m))).bit_length() + 1 for lo, hi, m in ends)
+        if bits > BITS_MAX:
+            raise ProgramError(
+                f"{node}: a common scale of its inputs needs integers of {bits} bits, and at most "
+                f"{BITS_MAX} are taken; quantise the inputs with one scale, or with powers of two"
+            )
 
 
 def _step(a: object, b: object) -> object:
