@@ -42,6 +42,12 @@ from .graph import Graph, Node
 
 ONE, ZERO = fraction_array(1), fraction_array(0)
 LABEL_MAX = 100
+QUANTISING = {
+    "QuantizeLinear", "Quant", "IntQuant", "BipolarQuant", "MultiThreshold", "QLinearConv",
+    "QLinearMatMul", "QGemm", "QLinearAdd", "ConvInteger", "MatMulInteger", "DequantizeLinear",
+    "DynamicQuantizeLinear",
+}  # fmt: skip
+"""Operators of which a quantised model has at least one."""
 RAW = ""
 """The source of the real input, which is no edge of the program yet."""
 
@@ -192,6 +198,16 @@ class Importer:
         """Note why the graph cannot be taken."""
         if sentence not in self.obstacles:
             self.obstacles.append(sentence)
+
+    def unquantised(self, sentence: str) -> None:
+        """Note that real numbers meet an operator on integers: once, where all of them do."""
+        if any(node.op in QUANTISING for node in self.graph.nodes):
+            self.obstacle(sentence)
+        else:
+            self.obstacle(
+                "the model is a float one: no node of it quantises; quantise it with `bitwright "
+                "compress MODEL --data INPUTS.npy`, or with the tools that it was made with"
+            )
 
     # Values
 
@@ -462,10 +478,9 @@ class Importer:
     def _stand_in(self, stream: Stream, node: Node | str) -> Stream:
         """Note that nothing rounds the stream before `node`; go on with 8 bits in its place."""
         read = "the graph's input" if self.is_raw(stream) else f"node {stream.label!r}"
-        self.obstacle(
+        self.unquantised(
             f"{node} reads {read}, which is not quantised; put a quantiser (Quant, or "
-            "QuantizeLinear and DequantizeLinear) between them, or quantise a float model with "
-            "`bitwright compress`"
+            "QuantizeLinear and DequantizeLinear) between them"
         )
         if self.is_raw(stream):
             self.edges[INPUT], self.border = Edge.of(stream.index.shape, signed(8)), Border()

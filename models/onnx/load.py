@@ -81,13 +81,17 @@ def _enter(importer: Importer) -> None:
     """Make the graph's input a stream and its constants values."""
     graph = importer.graph
     if len(graph.inputs) != 1:
-        names = ", ".join(repr(tensor.name) for tensor in graph.inputs[:8])
-        raise ProgramError(
+        names = ", ".join(repr(tensor.name) for tensor in graph.inputs[:8]) or "none"
+        importer.obstacle(
             f"the graph has {len(graph.inputs)} inputs ({names}), and an accelerator has exactly "
             "one; make the others initialisers"
         )
+    for tensor in graph.inputs:
+        importer.values[tensor.name] = Unknown()
     for name, values in graph.constants.items():
         importer.values[name] = Constant.of(values)
+    if not graph.inputs:
+        raise ProgramError("the graph's output does not depend on any input; export it again")
     tensor = graph.inputs[0]
     importer.batch, shape = _shape(tensor)
     with blamed_input(tensor):

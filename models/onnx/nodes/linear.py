@@ -15,7 +15,7 @@ from ..graph import Node
 from ..importer import ONE, Importer, Stream, Value
 from ..parameters import Attributes
 from .handler import handles
-from .weights import Rows, integer_rows
+from .weights import Rows, integer_rows, stand_in
 from .windows import Windowing, windowing
 
 GROUPS_MAX = 16
@@ -140,11 +140,8 @@ class _Convolution:
     def dot(self, x: Stream, channels: Ints, weights: Constant, label: str) -> tuple[str, Affine]:
         """Weights (N, C', kh, kw), C' in the program's order, on the windows of `x`."""
         scale, offset = self.columns(channels)
-        rows = integer_rows(
-            self.node,
-            weights.moved(lambda v: v.transpose(0, 2, 3, 1).reshape(len(v), -1)),
-            scale,
-        )
+        flat = weights.moved(lambda v: v.transpose(0, 2, 3, 1).reshape(len(v), -1))
+        rows = _rows(self.importer, self.node, flat, scale)
         op = ops.Dot(rows.weights, rows.grid)
         source = self.importer.emit(label, op, self.windows(x))
         return source, Affine(rows.scale, _real_sums(self.node, rows, offset, scale))
@@ -199,7 +196,7 @@ class _Convolution:
         order = self.order
         weights = self.weights.moved(lambda v: v[order].reshape(len(v), -1))
         affine = self.x.affine
-        rows = integer_rows(self.node, weights, np.tile(ONE, weights.shape[1]))
+        rows = _rows(self.importer, self.node, weights, np.tile(ONE, weights.shape[1]))
         source = self.importer.emit(
             f"{self.node.name}_dot", ops.DepthwiseDot(rows.weights, rows.grid), self.windows(self.x)
         )
@@ -207,6 +204,16 @@ class _Convolution:
         scale = Affine(rows.scale * affine.scale, taps * affine.offset)
         chain = extended((), scale)
         return self.importer.image_result(source, self.x, chain, self.node.name, order)
+
+
+def _rows(importer: Importer, node: Node, weights: Constant, columns: Fractions) -> Rows:
+    """The weights as integers; where they are none, that is noted and others stand in."""
+    try:
+        with blamed(node):
+            return integer_rows(node, weights, columns)
+    except ProgramError as error:
+        importer.unquantised(str(error))
+        return stand_in(weights)
 
 
 def _real_sums(node: Node, rows: Rows, offset: Fractions, scale: Fractions) -> Fractions:
@@ -239,7 +246,7 @@ def multiply(
         )
     affine = x.affine
     scale, offset, _ = np.broadcast_arrays(affine.scale, affine.offset, np.empty(features))
-    found = integer_rows(node, weights.moved(lambda v: v[columns].T), scale)
+    found = _rows(importer, node, weights.moved(lambda v: v[columns].T), scale)
     source = importer.emit(f"{node.name}_dot", ops.Dot(found.weights, found.grid), x.source)
     index = (at[:, None] * outputs + np.arange(outputs)).reshape(importer.edges[source].shape)
     chain = extended((), Affine(found.scale, _real_sums(node, found, offset, scale)))

@@ -8,12 +8,16 @@ import numpy as np
 
 from ...exact import Affine, Finish, Fractions, Round, Steps, fraction_array
 from ...fixed import Ints, ProgramError
+from ...rounding import HALF_EVEN
 from ..constants import Constant, blamed
 from ..graph import MICROSOFT, QONNX, Node
 from ..importer import ONE, ZERO, Importer, Stream, Value
 from ..parameters import Attributes
-from ..quantisers import BIPOLAR, Inputs, Quantiser, dequantiser, quantiser
+from ..quantisers import BIPOLAR, Inputs, Quantiser, dequantiser, quantiser, truncation
 from .handler import handles
+
+WIDE = 1 << 62
+"""Bound of integers that state none."""
 
 
 @handles("QuantizeLinear")
@@ -35,6 +39,33 @@ def quant(importer: Importer, node: Node, attributes: Attributes) -> Value:
     and every rounding mode.
     """
     return _quantiser(importer, node, attributes)
+
+
+@handles("Trunc", domain=QONNX)
+def trunc(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """QONNX's Trunc.
+
+    Both versions (five inputs or six), every rounding mode; absorbed.
+    """
+    attributes.ignore(*node.attributes)  # read, and refused, by `truncation`
+    x = importer.stream(node)
+    found = truncation(node, [None, *_constants(importer, node, 1)], len(x.shape) + 1)
+    _rounded_once(node, x)
+    zeros = np.asarray(found.zero.astype(object) + Fraction(0), dtype=object)
+    x, (scale, zero, divisor, out_scale, out_zero) = importer.parameters(
+        node, x, found.scale, zeros, found.divisor, found.out_scale, found.out_zero
+    )
+    lo = -WIDE if found.lo is None else found.lo
+    hi = WIDE if found.hi is None else found.hi
+    for function in (
+        Affine(1 / scale, zero),
+        Round(HALF_EVEN, -WIDE, WIDE),
+        Affine(1 / divisor, ZERO),
+        Round(found.mode, lo, hi),
+        Affine(out_scale, -out_zero * out_scale),
+    ):
+        x = x.applied(function, node.name)
+    return x
 
 
 @handles("DequantizeLinear")

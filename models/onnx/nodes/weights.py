@@ -42,6 +42,12 @@ def integer_rows(node: Node, weights: Constant, columns: Fractions) -> Rows:
     return _by_row(node, weights, columns)
 
 
+def stand_in(weights: Constant) -> Rows:
+    """Rows of the right shape, with which an import goes on behind an obstacle."""
+    alternating = 1 - 2 * (np.indices(weights.shape).sum(0) % 2)
+    return Rows(alternating, np.array([Fraction(1)] * weights.shape[0], object), BINARY)
+
+
 def _numerators(weights: Constant) -> tuple[Ints, Fractions] | None:
     """Numerators and their scales (N, S) of quantised weights, or of integers."""
     if weights.values.dtype.kind not in "iub":
@@ -67,8 +73,7 @@ def _by_row(node: Node, weights: Constant, columns: Fractions) -> Rows:
         small = [number // step for number in numbers]
         if max(map(abs, small)) >> BITS_MAX:
             raise ProgramError(
-                f"{node}: its weights lie on no grid of at most {BITS_MAX} bits; quantise them "
-                "(`bitwright compress` does, for a float model and calibration data)"
+                f"{node}: its weights lie on no grid of at most {BITS_MAX} bits; quantise them"
             )
         rows.append(small)
         scales.append(Fraction(step, below))
