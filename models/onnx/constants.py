@@ -28,6 +28,8 @@ RANK_MAX = 16
 CHUNK = 1 << 22
 """Elements that are rounded at a time."""
 
+NO_INTEGER = "an integer of at most 64 bits is needed here, not {}; export the model again"
+
 DTYPES = {
     1: "float32",
     2: "uint8",
@@ -149,9 +151,6 @@ class Constant:
     def shape(self) -> tuple[int, ...]:
         return self.values.shape
 
-    def __len__(self) -> int:
-        return len(self.values) if self.values.ndim else 1
-
     @property
     def size(self) -> int:
         return self.values.size
@@ -172,19 +171,26 @@ class Constant:
 
     def integers(self) -> Ints:
         """The values as int64; refused where one is no integer, or too large."""
-        kind = self.values.dtype.kind
-        if self.scale is None and kind in "iub":
-            if kind == "u" and self.size and int(self.values.max()) > INT64_MAX:
-                raise Refused(f"an integer fits signed 64 bits, not {self.values.max()}")
-            return self.values.astype(np.int64)
-        return whole(self.fractions())
+        values, kind = self.values, self.values.dtype.kind
+        if self.scale is not None or kind == "O":
+            return whole(self.fractions())
+        self._check_finite()
+        wrong = np.zeros_like(values, bool)
+        if kind == "f":
+            wrong = (values != np.trunc(values)) | (np.abs(values) >= 2.0**63)
+        elif values.dtype == np.uint64:
+            wrong = values > INT64_MAX
+        if bool(wrong.any()):
+            odd = values[wrong].reshape(-1)[0]
+            raise Refused(NO_INTEGER.format(float_text(odd) if kind == "f" else odd))
+        return values.astype(np.int64)
 
     def quotients(self, scale: Fractions, offset: Fractions, mode: str) -> Ints:
         """(value - offset) / scale rounded, exactly, and then clamped to 2**62 either way.
 
         `scale` is positive and broadcasts, like `offset`, against the values.
         """
-        if self.size > CHUNK and len(self) > 1:
+        if self.size > CHUNK and self.shape[0] > 1:
             return self._quotients_of_rows(scale, offset, mode)
         divisors, shifts = scale, offset
         if self.scale is not None:
@@ -203,13 +209,15 @@ class Constant:
 
     def _quotients_of_rows(self, scale: Fractions, offset: Fractions, mode: str) -> Ints:
         """`quotients` of some rows at a time: it takes fifty bytes for each value."""
+        total, rank = self.shape[0], len(self.shape)
+        rows = max(1, CHUNK * total // self.size)
         result = np.empty(self.shape, np.int64)
-        rows = max(1, CHUNK * len(self) // self.size)
-        for start in range(0, len(self), rows):
+        for start in range(0, total, rows):
             cut = slice(start, start + rows)
-            own = [a[cut] if a.ndim == result.ndim and len(a) > 1 else a for a in (scale, offset)]
-            part = self.moved(lambda v, cut=cut: v[cut])
-            result[cut] = part.quotients(own[0], own[1], mode)
+            scales, offsets = (
+                a[cut] if a.ndim == rank and a.shape[0] > 1 else a for a in (scale, offset)
+            )
+            result[cut] = self.moved(lambda v, cut=cut: v[cut]).quotients(scales, offsets, mode)
         return result
 
     def nonnegative(self) -> NDArray[np.bool_]:
@@ -264,10 +272,7 @@ def whole(values: Fractions) -> Ints:
     wrong = np.asarray(_denominator(values) != 1) | np.asarray(np.abs(values) > INT64_MAX)
     if bool(wrong.any()):
         odd = np.asarray(values)[wrong].reshape(-1)[0]
-        raise Refused(
-            f"an integer of at most 64 bits is needed here, not {float_text(odd)}; export the "
-            "model again"
-        )
+        raise Refused(NO_INTEGER.format(float_text(odd)))
     return np.asarray(_numerator(values)).astype(np.int64)
 
 
@@ -281,8 +286,8 @@ def checked(values: Fractions) -> Fractions:
     return values
 
 
-def float_text(value: Fraction) -> str:
-    """A fraction for a message."""
+def float_text(value: Fraction | float) -> str:
+    """A real number for a message."""
     try:
         return f"{float(value):.9g}"
     except OverflowError:

@@ -89,7 +89,7 @@ def _aligned(draft: Draft, node: Node, first: View, second: View) -> tuple[View,
     if alike():
         return first, second
     order = second.places[np.argsort(first.places)]
-    source = draft.emit(node, layers.Select(tuple(order.tolist())), second.source)
+    source = draft.select(node, order, second.source)
     return first, View(source, first.places)
 
 
@@ -154,7 +154,7 @@ def _concatenated(draft: Draft, node: Node, sources: list[str]) -> str:
     while len(sources) > 1:
         groups = [sources[k : k + most] for k in range(0, len(sources), most)]
         sources = [
-            draft.emit(node, layers.Concatenate(), *group) if len(group) > 1 else group[0]
+            group[0] if len(group) == 1 else draft.emit(node, layers.Concatenate(), *group)
             for group in groups
         ]
     return sources[0]

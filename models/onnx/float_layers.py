@@ -42,7 +42,7 @@ def _bias(draft: Draft, node: Node, number: int, count: int) -> NDArray[np.float
     constant = draft.optional(node, number, "the bias")
     if constant is None:
         return np.zeros(count)
-    if constant.size not in (1, count):
+    if constant.size != 1 and (constant.size, constant.shape[-1]) != (count, count):
         raise refuse(
             node,
             f"its bias has shape {constant.shape}, and it has {count} outputs; make them equal",
@@ -177,6 +177,8 @@ def _pool(draft: Draft, node: Node, attributes: Attributes) -> View:
     found = draft.image_view(name, shape, 0, channels)
     if counts is None:
         return found
+    if not counts.all():
+        raise refuse(node, "some of its means are of padding alone; pad less")
     # The layer's mean counts the padding, and the node's does not.
     factor = prod(slide.kernel) / counts.astype(np.float64)
     return draft.affine(node, found, factor.reshape(shape[1:]), np.zeros(()))
@@ -231,7 +233,7 @@ def _reduce(draft: Draft, node: Node, attributes: Attributes) -> View:
             f"it reduces {draft.with_batch(view)} over its channels, and only positions are "
             "reduced; reduce H and W",
         )
-    channel = kept[0]
+    channel = draft.channel_axis(view, kept)
     source, channels = draft.image(node, view, channel)
     spans = [view.shape[axis] if axis in axes else 1 for axis in range(rank) if axis != channel]
     kernel = (spans[0], spans[1]) if rank == 3 else (1, spans[0])

@@ -214,9 +214,10 @@ def _padded(draft: Draft, node: Node, view: View, ends: list[tuple[int, int]]) -
     free = [axis for axis in (0, rank - 1) if not any(ends[axis + 1])]
     if any(ends[0]) or not free or rank not in (2, 3):
         raise refuse(node, "it pads the batch or channels; pad positions only")
-    source, channels = draft.image(node, view, free[0])
-    spans = [end for axis, end in enumerate(ends[1:]) if axis != free[0]]
+    channel = draft.channel_axis(view, free)
+    source, channels = draft.image(node, view, channel)
+    spans = [end for axis, end in enumerate(ends[1:]) if axis != channel]
     (top, bottom), (left, right) = spans if rank == 3 else [(0, 0), *spans]
     name = draft.emit(node, layers.Pad((top, left, bottom, right)), source)
     shape = tuple(size + sum(end) for size, end in zip(view.shape, ends[1:], strict=True))
-    return draft.image_view(name, shape, free[0], channels)
+    return draft.image_view(name, shape, channel, channels)

@@ -90,13 +90,13 @@ class Draft:
 
     # Layers
 
-    def emit(self, node: Node, layer: Layer, *sources: str) -> str:
-        """Add a layer; return its name."""
+    def emit(self, node: Node, layer: Layer, *sources: str, part: str = "") -> str:
+        """Add a layer; return its name: the node's, and which part of the node it is."""
         try:
             shape = layer.shape(*(self.shapes[source] for source in sources))
         except ProgramError as error:
             raise refuse(node, str(error)) from None
-        name = self._name(node.name)
+        name = self._name(f"{node.name}_{part}" if part else node.name)
         self.nodes[name], self.shapes[name] = NetworkNode(name, layer, sources), shape
         return name
 
@@ -156,8 +156,9 @@ class Draft:
                 f"it reads the result of {view.finisher}, which is left to the host and can only "
                 "stand at the end; cut the model there",
             )
-        source = self.emit(node, LATE[view.finish](), view.source)
-        return View(source, view.places)
+        source = self.emit(node, LATE[view.finish](), view.source, part=view.finish)
+        self.values[node.inputs[number]] = view = View(source, view.places)
+        return view
 
     def constant(self, node: Node, number: int, what: str) -> Constant:
         """An input that must be known."""
@@ -194,40 +195,58 @@ class Draft:
                 f"its input has the shape {self.with_batch(view)}, and images (N, C, H, W) and "
                 "signals (N, C, L) are understood here; reshape it",
             )
-        moved = np.moveaxis(view.places, axis, -1)
-        moved = moved[None] if moved.ndim == 2 else moved
-        shape = self.shapes[view.source]
-        if shape[:-1] == moved.shape[:2]:
-            pixels, channels = np.divmod(moved, shape[-1])
-            if bool((pixels == rows((*shape[:2], 1))).all() and (channels == channels[0, 0]).all()):
-                return view.source, channels[0, 0]
+        channels = self._channels(view, axis)
+        if channels is not None:
+            return view.source, channels
+        moved = _moved(view, axis)
         if not np.array_equal(moved.ravel(), rows((moved.size,))):
             raise refuse(
                 node,
                 "its input arrives in another order than pixel by pixel with the channels of a "
                 "pixel together, and no layer reorders pixels; avoid the transposition before it",
             )
-        return self.emit(node, layers.Reshape(moved.shape), view.source), rows(moved.shape[2:])
+        reshape = layers.Reshape(moved.shape)
+        source = self.emit(node, reshape, view.source, part="reshape")
+        return source, rows(moved.shape[2:])
+
+    def _channels(self, view: View, axis: int) -> Places | None:
+        """Where a tensor's channels stand in its layer, if that has them last, pixel by pixel."""
+        moved, shape = _moved(view, axis), self.shapes[view.source]
+        if shape[:-1] != moved.shape[:-1]:
+            return None
+        pixels, channels = np.divmod(moved, shape[-1])
+        plain = bool((pixels == rows((*shape[:-1], 1))).all())
+        return channels[0, 0] if plain and bool((channels == channels[0, 0]).all()) else None
+
+    def channel_axis(self, view: View, axes: Sequence[int]) -> int:
+        """The one of these axes along which the layer has its channels; the first in doubt."""
+        return next((axis for axis in axes if self._channels(view, axis) is not None), axes[0])
 
     def ordered(self, node: Node, view: View, axis: int = 0) -> str:
         """The layer (H, W, C) of a tensor, its channels in the tensor's order."""
         source, channels = self.image(node, view, axis)
         if np.array_equal(channels, rows(channels.shape)):
             return source
-        return self.emit(node, layers.Select(tuple(channels.tolist())), source)
+        return self.select(node, channels, source)
+
+    def select(self, node: Node, channels: Places, source: str) -> str:
+        """Some channels of a layer, in this order."""
+        layer = layers.Select(tuple(channels.tolist()))
+        return self.emit(node, layer, source, part="select")
 
     def flat(self, node: Node, view: View) -> View:
         """The same tensor, its layer of one axis."""
         if len(self.shapes[view.source]) == 1:
             return view
-        return replace(view, source=self.emit(node, layers.Flatten(), view.source))
+        source = self.emit(node, layers.Flatten(), view.source, part="flatten")
+        return replace(view, source=source)
 
     def vector(self, node: Node, view: View) -> str:
         """The layer of one axis that has the values of a tensor of one axis in order."""
         source = self.flat(node, view).source
         if np.array_equal(view.places, rows(view.shape)):
             return source
-        return self.emit(node, layers.Select(tuple(view.places.tolist())), source)
+        return self.select(node, view.places, source)
 
     def image_view(
         self, source: str, shape: Shape, axis: int = 0, channels: Places | None = None
@@ -259,7 +278,7 @@ class Draft:
         if bool(by_pixel[0].all()):
             return View(view.source, places)
         (channels,) = np.nonzero(by_pixel[0])
-        source = self.emit(node, layers.Select(tuple(channels.tolist())), view.source)
+        source = self.select(node, channels, view.source)
         pixels, old = np.divmod(places, shape[-1])
         return View(source, pixels * len(channels) + np.searchsorted(channels, old))
 
@@ -321,7 +340,8 @@ class Draft:
     def _in_order(self, node: Node, view: View) -> tuple[View, tuple[int, ...]]:
         """A tensor whose channels its layer has in another order, put in order."""
         if len(view.shape) == 1:
-            return replace(view, source=self.vector(node, view)), (0,)
+            source = self.vector(node, view)
+            return replace(view, source=source, places=rows(view.shape)), (0,)
         source = self.ordered(node, view)
         view = replace(self.image_view(source, view.shape), finish=view.finish)
         return view, (2, 0, 1)
@@ -340,6 +360,12 @@ def reals(constant: Constant) -> NDArray[np.float64]:
     """A constant in float64."""
     values = constant.values.astype(np.float64)
     return values if constant.scale is None else values * constant.scale.astype(np.float64)
+
+
+def _moved(view: View, axis: int) -> Places:
+    """The places of a tensor of two or three axes as (H, W, C), given its channels' axis."""
+    moved = np.moveaxis(view.places, axis, -1)
+    return moved[None] if moved.ndim == 2 else moved
 
 
 def joined(parts: Sequence[tuple[str, Places]], sizes: Sequence[int]) -> Places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,6 +23,8 @@ from .folding import fold, foldable
 from .graph import ONNX, Graph, Node, Tensor
 from .parameters import Attributes
 
+NAME = re.compile(r"[ -~]{1,100}")
+"""Names of graphs that are good names of networks: printable, and not long."""
 CHANNELS_FIRST = {
     "Conv",
     "MaxPool",
@@ -54,7 +57,7 @@ def network_of(graph: Graph, name: str = "") -> Network:
     if source == INPUT:
         raise ProgramError(f"output {output.name!r} of the graph is its input; nothing is computed")
     return Network(
-        name or graph.name or "network",
+        name or (graph.name if NAME.fullmatch(graph.name) else "network"),
         draft.shapes[INPUT],
         tuple(_needed(draft, source)),
         _range(tensor),

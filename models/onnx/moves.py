@@ -253,13 +253,8 @@ def slice_of(call: Call) -> Results:
         )
     cut = [slice(None)] * rank
     for axis, start, end, step in zip(named, starts, ends, steps, strict=True):
-        cut[axis] = _slice(call[0].shape[axis], start, end, step)
+        cut[axis] = slice(start, end, step)
     return call[0].moved(lambda v: v[tuple(cut)])
-
-
-def _slice(total: int, start: int, end: int, step: int) -> slice:
-    """As Python's: an end that lies before the front is told from one that counts from the back."""
-    return slice(start, None if step < 0 and end < -total else end, step)
 
 
 @enter(MOVES, "Gather", least=2)

@@ -2,11 +2,12 @@
 
 The graph takes and gives real numbers in the program's own scales and layouts, with a batch of 1
 that nothing but the declared shapes depends on.  Inside, float32 tensors carry the program's
-integers at a scale of 1: (1, C) for one axis, (1, C, H, W) for three, otherwise (1, L, C) with all
-axes but the last as one.  Every integer that a runtime can meet, partial sums in any order
-included, fits the 24 bits that float32 holds exactly, so that the graph computes what the program
-computes; a program that needs more is refused.  At the input, what stands for an integer of the
-program's range becomes that integer; numbers between are rounded as the border says, by float32.
+integers at a scale of 1: (1, C) for one axis, otherwise (1, C, H, W), channels first.  Every
+integer that a runtime can meet, partial sums in any order included, fits the 24 bits that float32
+holds exactly (products before rounding may take float64), so that the graph computes what the
+program computes; a program that needs more is refused.  At the input, what stands for an integer
+of the program's range becomes that integer; numbers between are rounded as the border says, by
+float32.
 
 Standard operators are those of opset 11, which QONNX prefers, the others those of its own domain.
 A `Window`, and a `Reshape` that only flattens, is written as one with the operator that reads it
@@ -113,27 +114,22 @@ def save(program: Program, path: str | Path) -> None:
 
 
 def _order(shape: Sequence[int]) -> tuple[int, ...]:
-    """The order in which a tensor holds the axes of an edge."""
-    return (2, 0, 1) if len(shape) == 3 else tuple(range(len(shape)))
+    """The order in which a tensor holds the axes of an edge: channels first."""
+    return (len(shape) - 1, *range(len(shape) - 1))
 
 
 def _laid_out(shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of an edge's tensor, without the batch."""
-    if len(shape) == 3:
-        return shape[2], shape[0], shape[1]
-    return tuple(shape) if len(shape) == 1 else (prod(shape[:-1]), shape[-1])
-
-
-def _channel_axis(shape: Sequence[int]) -> int:
-    """The axis of an edge's tensor that holds the channels, the batch counted."""
-    return 1 if len(shape) in (1, 3) else 2
+    """The shape of an edge's tensor, without the batch: (C,) or (C, H, W)."""
+    if len(shape) == 1:
+        return (shape[0],)
+    return shape[-1], prod(shape[:-2]), shape[-2]
 
 
 def _aligned(values: Array, shape: Sequence[int]) -> Array:
     """One value per channel of an edge of `shape`, or one for all, against the edge's tensor."""
     if (values == values[0]).all():
         return values[0]
-    return values.reshape(-1, 1, 1) if len(shape) == 3 else values
+    return values if len(shape) == 1 else values.reshape(-1, 1, 1)
 
 
 @dataclass(eq=False)
@@ -173,6 +169,10 @@ class Draft:
     def source(self, node: Node) -> str:
         """The tensor of that edge."""
         return self.tensors[node.inputs[0]]
+
+    def shape(self, node: Node) -> tuple[int, ...]:
+        """The shape, without the batch, of the tensor that a node feeds."""
+        return _laid_out(self.program.edges[node.name].shape)
 
     def tensor(
         self, label: str, shape: tuple[int, ...], kind: int = FLOAT, batch: tuple[int, ...] = (1,)
@@ -489,7 +489,7 @@ def _(op: MaxPool | SumPool, program: Program, before: Node) -> bool:
 def _(op: Dot, draft: Draft, node: Node) -> str:
     edge, before = draft.edge(node), draft.absorbed(node)
     _check_sums(node, np.abs(op.weights) @ _largest(edge))
-    if len(edge.shape) == 3:
+    if len(edge.shape) > 1:
         kernel = before.op.kernel if before and isinstance(before.op, Window) else (1, 1)
         filters = op.weights.reshape(len(op.weights), *kernel, -1).transpose(0, 3, 1, 2)
         return _convolution(draft, node, filters, op.grid)
@@ -499,8 +499,7 @@ def _(op: Dot, draft: Draft, node: Node) -> str:
         rows = rows.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
         rows = rows.reshape(len(rows), -1)
         x = draft.emit("Flatten", x, shape=edge.shape, axis=1)
-    shape = _laid_out(draft.program.edges[node.name].shape)
-    return draft.emit("MatMul", x, draft.weights(rows.T, op.grid), shape=shape)
+    return draft.emit("MatMul", x, draft.weights(rows.T, op.grid), shape=draft.shape(node))
 
 
 @write.register
@@ -512,7 +511,7 @@ def _(op: DepthwiseDot, draft: Draft, node: Node) -> str:
         filters = op.weights.reshape(channels, 1, *before.op.kernel)
         return _convolution(draft, node, filters, op.grid, channels)
     factors = op.weights.T.ravel()
-    if len(draft.edge(node).shape) == 3:
+    if len(draft.edge(node).shape) > 1:
         factors = factors.reshape(-1, 1, 1)
     x = draft.emit("Mul", draft.source(node), draft.weights(factors, op.grid))
     return _reduced(draft, node, x, "ReduceSum", taps)
@@ -539,7 +538,7 @@ def _convolution(draft: Draft, node: Node, filters: Ints, grid: Grid, groups: in
         "Conv",
         x,
         draft.weights(filters, grid),
-        shape=_laid_out(draft.program.edges[node.name].shape),
+        shape=draft.shape(node),
         group=groups,
         **_attributes(window, pads),
     )
@@ -556,7 +555,8 @@ def _attributes(window: Window, pads: tuple[int, ...]) -> dict[str, Any]:
 
 def _cropped(draft: Draft, node: Node, window: Window) -> tuple[str, tuple[int, ...]]:
     """What a window at `node` slides over, but for the padding, and that padding."""
-    x, (height, width, channels) = draft.source(node), draft.edge(node).shape
+    x = draft.source(node)
+    channels, height, width = draft.shapes[x]
     if window.repeats:
         height, width = height * window.repeat[0], width * window.repeat[1]
         x = draft.emit(
@@ -612,7 +612,7 @@ def _(op: Window, draft: Draft, node: Node) -> str:
         first = [k * step for k, step in zip(tap, op.dilation, strict=True)]
         ends = [a + long for a, long in zip(first, reach, strict=True)]
         taps.append(_slice(draft, x, first, ends, op.stride))
-    shape = _laid_out(draft.program.edges[node.name].shape)
+    shape = draft.shape(node)
     return draft.emit("Concat", *taps, shape=shape, axis=1) if len(taps) > 1 else taps[0]
 
 
@@ -625,7 +625,7 @@ def _(op: MaxPool, draft: Draft, node: Node) -> str:
     x, pads = _cropped(draft, before, window)
     if any(pads) and not _pads_unseen(window, draft.edge(before), pads):
         x, pads = _padded(draft, x, pads, window.pad), (0, 0, 0, 0)
-    shape = _laid_out(draft.program.edges[node.name].shape)
+    shape = draft.shape(node)
     return draft.emit("MaxPool", x, shape=shape, **_attributes(window, pads))
 
 
@@ -656,17 +656,16 @@ def _pooled(draft: Draft, node: Node, reduce: str, taps: int) -> str:
     before = draft.absorbed(node)
     if not before:
         return _reduced(draft, node, draft.source(node), reduce, taps)
-    shape = _laid_out(draft.program.edges[node.name].shape)
-    return draft.emit(reduce, draft.source(before), shape=shape, axes=(2, 3), keepdims=1)
+    x, shape = draft.source(before), draft.shape(node)
+    return draft.emit(reduce, x, shape=shape, axes=(2, 3), keepdims=1)
 
 
 def _reduced(draft: Draft, node: Node, x: str, reduce: str, taps: int) -> str:
     """The channels of x as taps of fewer channels, reduced over the taps."""
-    axis = _channel_axis(draft.edge(node).shape)
-    shape = draft.shapes[x]
-    x = draft.reshape(x, (*shape[: axis - 1], taps, shape[axis - 1] // taps, *shape[axis:]))
-    result = _laid_out(draft.program.edges[node.name].shape)
-    return draft.emit(reduce, x, shape=result, axes=(axis,), keepdims=0)
+    channels, *image = draft.shapes[x]
+    x = draft.reshape(x, (taps, channels // taps, *image))
+    shape = draft.shape(node)
+    return draft.emit(reduce, x, shape=shape, axes=(1,), keepdims=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -704,7 +703,7 @@ class Staircase:
             out_dtype=_datatype(counted),
             out_scale=float(self.scale[0]) if alike else 1.0,
             out_bias=float(self.bias[0]) if alike else 0.0,
-            data_layout={1: "NC", 3: "NCHW"}.get(len(edge.shape), "NWC"),
+            data_layout="NC" if len(edge.shape) == 1 else "NCHW",
         )
         return x if alike else draft.affine(x, self.scale, self.bias, edge.shape)
 
@@ -817,7 +816,7 @@ def _(op: Add, draft: Draft, node: Node) -> str:
 def _(op: Concatenate, draft: Draft, node: Node) -> str:
     shape = draft.program.edges[node.name].shape
     parts = (draft.tensors[name] for name in node.inputs)
-    return draft.emit("Concat", *parts, shape=_laid_out(shape), axis=_channel_axis(shape))
+    return draft.emit("Concat", *parts, shape=_laid_out(shape), axis=1)
 
 
 @write.register
@@ -828,7 +827,7 @@ def _(op: Select, draft: Draft, node: Node) -> str:
         draft.source(node),
         draft.indices(op.channels.tolist()),
         shape=_laid_out(shape),
-        axis=_channel_axis(shape),
+        axis=1,
     )
 
 
@@ -846,12 +845,11 @@ def _(op: Reshape, draft: Draft, node: Node) -> str:
 
 @write.register
 def _(op: TopK, draft: Draft, node: Node) -> str:
-    x, edge = draft.source(node), draft.program.edges[node.name]
-    axis, shape = _channel_axis(edge.shape), _laid_out(edge.shape)
+    x, shape = draft.source(node), draft.shape(node)
     if op.k == 1:
-        places = draft.emit("ArgMax", x, shape=shape, kind=INT64, axis=axis, keepdims=1)
+        places = draft.emit("ArgMax", x, shape=shape, kind=INT64, axis=1, keepdims=1)
     else:
         values, places = draft.tensor("TopK", shape), draft.tensor("places", shape, INT64)
         count = draft.indices((op.k,))
-        draft.append("TopK", [x, count], [values, places], axis=axis, largest=1, sorted=1)
+        draft.append("TopK", [x, count], [values, places], axis=1, largest=1, sorted=1)
     return draft.cast(places, FLOAT)
