@@ -34,7 +34,7 @@ from bitwright.hw import cost
 from bitwright.hw.convert import Narrow, Widen
 from bitwright.hw.fifo import Fifo
 from bitwright.hw.fork import Fork
-from bitwright.hw.unit import Fold, Place, component, divisors
+from bitwright.hw.unit import Fold, Place, component, divisors, foldings
 from bitwright.hw.window import Buffered
 from bitwright.models import zoo
 from bitwright.models.fixed import BINARY, TERNARY, Grid, signed, unsigned
@@ -46,7 +46,10 @@ from bitwright.models.ops import (
     MaxPool,
     Requantise,
     Reshape,
+    Scale,
+    Select,
     SumPool,
+    Table,
     Thresholds,
     TopK,
     Window,
@@ -183,6 +186,43 @@ def _padded_window(least: int, most: int) -> Callable[[Generator], Any]:
     return make
 
 
+def _cropped_window(rng: Generator) -> Any:
+    """A window of which some rows and columns are cut off."""
+    size, channels = _pick(rng, (8, 12, 16, 28)), _pick(rng, (1, 3, 8, 16, 32))
+    kernel, stride = _pick(rng, (1, 1, 2, 3)), _pick(rng, (1, 1, 2))
+    grid = _pick(rng, (BINARY, unsigned(4), unsigned(8), signed(8)))
+    top, left, bottom, right = (-rng.integers(0, size // 3, 4)).tolist()
+    op = Window((kernel, kernel), (stride, stride), (top, left, bottom, right))
+    simd = _pick(rng, [d for d in divisors(channels) if d * grid.bits <= 128])
+    edge = Edge.of((size, size, channels), grid)
+    return Buffered(op), Place((edge,), op.infer(edge), Fold(1, simd))
+
+
+def _repeated_window(rng: Generator) -> Any:
+    """A window that shows pixels several times."""
+    size, channels = _pick(rng, (4, 6, 8, 12, 16, 28)), _pick(rng, (1, 3, 8, 16, 32))
+    grid = _pick(rng, (BINARY, unsigned(4), unsigned(8), signed(8)))
+    op = Window((1, 1), repeat=_pick(rng, ((2, 2), (2, 2), (4, 4), (3, 3), (2, 1), (1, 2))))
+    simd = _pick(rng, [d for d in divisors(channels) if d * grid.bits <= 128])
+    edge = Edge.of((size, size, channels), grid)
+    return Buffered(op), Place((edge,), op.infer(edge), Fold(1, simd))
+
+
+def _select(rng: Generator) -> Any:
+    """A group of channels of every tap, as grouped convolutions take it, or any channels."""
+    taps, groups = _pick(rng, (1, 1, 4, 9)), _pick(rng, (2, 3, 4, 8))
+    size = _pick(rng, (3, 4, 8, 16, 32))
+    mask = np.zeros((taps, groups, size), bool)
+    mask[:, int(rng.integers(groups))] = True
+    if rng.random() < 0.3:
+        mask = rng.random(mask.shape) < 0.4
+    op = Select(np.flatnonzero(mask))
+    grid = _pick(rng, (BINARY, unsigned(4), unsigned(8), signed(8)))
+    edge = Edge.of((4, mask.size), grid)
+    folds = foldings(op, Place((edge,), op.infer(edge), Fold()))
+    return _placed(op, _pick(rng, [fold for fold in folds if fold.pe * grid.bits <= 256]), edge)
+
+
 def _thresholds(rng: Generator) -> Any:
     bits = int(rng.integers(5, 19))
     channels, count = _pick(rng, (10, 16, 32, 64, 128)), _pick(rng, (1, 1, 3, 7, 15, 15))
@@ -212,6 +252,54 @@ def _requantise(least: int, most: int) -> Callable[[Generator], Any]:
         bias = rng.integers(-reach, reach, channels)
         op = Requantise(multiplier, bias, shift, output.lo, output.hi)
         return _placed(op, Fold(pe), Edge.of((4, channels), signed(bits)))
+
+    return make
+
+
+def _scale(multiplies: bool) -> Callable[[Generator], Any]:
+    """Channels with a multiplier or with powers of two, signs and biases of all kinds."""
+
+    def make(rng: Generator) -> Any:
+        bits = int(rng.integers(4, 21 if multiplies else 17))
+        channels, grid = (
+            _pick(rng, (1, 10, 16, 32, 64, 64)),
+            _pick(rng, (signed(bits), unsigned(bits))),
+        )
+        pe = _pick(rng, [d for d in divisors(channels) if d <= 16])
+        if multiplies:
+            m_bits = int(rng.integers(3, 13))
+            multiplier = rng.integers(1 << (m_bits - 1), 1 << m_bits, channels)
+        else:
+            multiplier = 1 << rng.integers(0, _pick(rng, (1, 1, 2, 4)), channels)
+        sign = _pick(rng, (1, 1, -1, 0))
+        multiplier = multiplier * (sign or rng.choice([-1, 1], channels))
+        reach = _pick(rng, (0, 1 << (bits - 2), 1 << (bits - 2), 1 << bits))
+        bias = rng.integers(-reach, reach, channels, endpoint=True)
+        if rng.random() < 0.4:
+            multiplier[:] = multiplier[0]
+        if rng.random() < 0.3:
+            bias[:] = bias[0]
+        return _placed(Scale(multiplier, bias), Fold(pe), Edge.of((4, channels), grid))
+
+    return make
+
+
+def _table(least: int, most: int) -> Callable[[Generator], Any]:
+    """A table of any values or of a smooth step, whose input has so many bits."""
+
+    def make(rng: Generator) -> Any:
+        bits, channels = int(rng.integers(least, most + 1)), _pick(rng, (1, 8, 10, 16, 32, 64))
+        grid = _pick(rng, (signed(bits), unsigned(bits)))
+        output = _pick(rng, (BINARY, unsigned(2), unsigned(4), signed(4), unsigned(8), signed(8)))
+        pe = _pick(rng, [d for d in divisors(channels) if d <= 16])
+        rows = channels if rng.random() < 0.35 and channels << bits <= 1 << 14 else 1
+        if rng.random() < 0.5 and not output.bipolar:
+            slope = np.linspace(-4, 4, 1 << bits) * rng.uniform(0.5, 2, (rows, 1))
+            step = (output.hi - output.lo) / (1 + np.exp(-slope))
+            values = output.lo + np.rint(step).astype(np.int64)
+        else:
+            values = _weights(rng, output, (rows, 1 << bits))
+        return _placed(Table(values, grid.lo), Fold(pe), Edge.of((4, channels), grid))
 
     return make
 
@@ -320,6 +408,13 @@ UNITS: dict[str, tuple[int, Callable[[Generator], Any]]] = {
     "signs-rows": (3, _wide(unsigned(8), BINARY, (96, 144), (1,), (2, 4))),
     "multiply-rows": (1, _wide(unsigned(8), signed(8), (144,), (1,), (2,))),
     "window-point": (10, _point_window),
+    "window-cropped": (10, _cropped_window),
+    "window-repeat": (14, _repeated_window),
+    "select": (16, _select),
+    "scale-shifts": (20, _scale(False)),
+    "scale-multiply": (20, _scale(True)),
+    "table": (22, _table(2, 8)),
+    "table-large": (12, _table(8, 12)),
 }
 """How many units of each kind, and how one is drawn."""
 

@@ -395,7 +395,9 @@ class _Lowering:
             return Node(_BINARY[kind], both(size), size)
         if kind == "$mul":
             # A signed product of sign-extended operands: synthesis finds the narrow multiplier.
-            return Node("s*" if signed else "*", both(size), size)
+            operands = both(size)
+            negative = any((constant(operand) or 0) >> (size - 1) for operand in operands)
+            return Node("s*" if signed or negative else "*", operands, size)
         if kind in _ORDER:
             return Node("s" * signed + _ORDER[kind], both(largest), size)
         if kind in ("$shl", "$shr", "$sshr", "$shift"):

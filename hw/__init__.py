@@ -9,6 +9,9 @@ from . import fifo as fifo
 from . import fork as fork
 from . import pool as pool
 from . import requantise as requantise
+from . import scale as scale
+from . import select as select
+from . import table as table
 from . import thresholds as thresholds
 from . import top_k as top_k
 from . import window as window

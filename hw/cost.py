@@ -31,7 +31,10 @@ from ..models.ops import (
     Dot,
     MaxPool,
     Requantise,
+    Scale,
+    Select,
     SumPool,
+    Table,
     Thresholds,
     TopK,
     Window,
@@ -42,6 +45,9 @@ from .dot import folded, start_values, weight_rows
 from .elementwise import by_beat
 from .fifo import Fifo
 from .fork import Fork
+from .scale import Plan, plan_of
+from .select import emitting
+from .table import contents_of
 from .unit import Place, ports
 from .window import Buffered, Walk, padded_somewhere, walk_of
 
@@ -392,13 +398,22 @@ def _product_bits(x: Grid, w: Grid) -> int:
 
 
 def multipliers(x: Grid, w: Grid) -> int:
-    """MULT18X18Ds of one product; an operand beyond 18 bits is cut in parts of 17 (`mul2dsp`)."""
+    """MULT18X18Ds of one product; wider operands are cut in parts of 17 bits (`mul2dsp`).
+
+    Two operands that are never negative are cut in parts of 18.
+    """
+    most = 17 if _has_sign(x) or _has_sign(w) else 18
 
     def parts(grid: Grid) -> int:
         # What is left over in 2 bits or less is multiplied in LUTs.
-        return max(1, ceil((_signed_width(grid) - 2) / 17))
+        bits = grid.bits if most == 18 else _signed_width(grid)
+        return max(1, ceil((bits - 2) / most))
 
     return parts(x) * parts(w)
+
+
+def _has_sign(grid: Grid) -> bool:
+    return grid.signed or grid.bipolar
 
 
 def _signed_width(grid: Grid) -> int:
@@ -471,17 +486,15 @@ def _(op: Window, place: Place) -> Features:
 def _(op: Buffered, place: Place) -> Features:
     walk, depth = walk_of(op, place)
     window, (height, width, _) = op.op, place.inputs[0].shape
-    rows, columns = window.output_size(height, width)
     beat = ports(op, place).inputs[0].width
     address = count_bits(depth)
     ahead, held = _window_counters(walk, depth)
     padding = _padding_bits(window, height, width)
     padded = padded_somewhere(window, place)
-    released = np.diff(walk.low).reshape(rows, columns)
-    runs = sum(int(np.diff(released, axis=axis).any(1 - axis).sum()) for axis in (0, 1))
+    runs = sum(int(np.diff(walk.released, axis=axis).any(1 - axis).sum()) for axis in (0, 1))
     parts = together(
         gates(1 + (1 if padded else 0), constant=1),
-        counting(walk.groups, *window.kernel, columns, rows),
+        counting(*_live_counters(walk, padded)),
         ram(beat, depth),
         gates(2 * address, address=address),
         gates(ahead + held, balance=ahead + held),
@@ -489,7 +502,19 @@ def _(op: Buffered, place: Place) -> Features:
         gates(output=ports(op, place).outputs[0].width if padded else 0, runs=runs),
     )
     # A single tap goes through the ring by constant steps: much falls away.
-    return Features("Window.point" if window.kernel == (1, 1) else "Window", parts)
+    point = "Window.repeat" if window.repeats else "Window.point"
+    return Features(point if window.kernel == (1, 1) else "Window", parts)
+
+
+def _live_counters(walk: Walk, padded: bool) -> list[int]:
+    """Sizes of the read counters, less the outer ones that decide nothing, which Yosys drops."""
+    changes = {"oy": np.diff(walk.released, axis=0).any(), "ox": np.diff(walk.released).any()}
+    sizes, strides = dict(walk.levels), walk.strides
+    for number, (name, size) in reversed(list(enumerate(walk.levels.items()))):
+        if size > 1 and (padded or changes.get(name, True) or strides[number] != strides[-1]):
+            break
+        del sizes[name]
+    return list(sizes.values())
 
 
 def _window_counters(walk: Walk, depth: int) -> tuple[int, int]:
@@ -573,6 +598,102 @@ def _(op: Requantise, place: Place) -> Features:
 
 
 @features.register
+def _(op: Scale, place: Place) -> Features:
+    pe, x, plan = place.fold.pe, place.inputs[0].grid, plan_of(op, place)
+    outputs = _scaled_bits(op, place, plan)
+    parts = together(
+        gates(plan.stages + sum(outputs), constant=1),
+        # A carry chain takes cells of two bits.
+        gates(sum=sum(bits + bits % 2 for bits in outputs) if plan.adds else 0),
+        gates(pe * x.bits if plan.stages > 1 else 0),
+        counting(len(plan.factor.rows) if plan.stored else 1),
+        rom(np.concatenate([as_bits(field.rows, field.grid) for field in plan.stored], axis=1))
+        if plan.stored
+        else Parts(),
+    )
+    if plan.sizes:
+        return Features("Scale.shifts", parts + _shifting(x, plan))
+    return Features("Scale.multiply", parts + _multiplying(x, plan, place.output.grid))
+
+
+def _scaled_bits(op: Scale, place: Place, plan: Plan) -> list[int]:
+    """Bits of each lane's result; those that constants alone decide are left out."""
+    y, pe = place.output, place.fold.pe
+    if not (plan.factor.fixed and plan.addend.fixed):
+        low = min((n.bit_length() - 1 for n in plan.sizes if n), default=0)
+        return [y.grid.bits - (low if plan.addend.fixed else 0)] * pe
+    grids = [Grid(int(y.lo[k::pe].min()), int(y.hi[k::pe].max())) for k in range(pe)]
+    zeros = [_trailing_zeros(m, y.grid.bits) for m in op.multiplier[:pe].tolist()]
+    return [max(0, grid.bits - low) for grid, low in zip(grids, zeros, strict=True)]
+
+
+def _shifting(x: Grid, plan: Plan) -> Parts:
+    """Inverters of lanes whose sign comes from memory, and muxes between shifts."""
+    bits, lanes = _signed_width(x), plan.factor.rows.shape[1]
+    choices = 0 if plan.factor.fixed else len(plan.sizes) - 1
+    wide = bits + plan.sizes[-1].bit_length() - 1
+    # A sign fits the LUT that chooses between two shifts.
+    flipped = 0 if plan.negative.fixed or choices == 1 else lanes * bits
+    return gates(flip=flipped, choice=choices * wide * lanes)
+
+
+def _multiplying(x: Grid, plan: Plan, y: Grid) -> Parts:
+    """The lanes' products, and what holds them and the memory's addends before they are added."""
+    products = together(*(_product_with(x, values, y) for values in plan.factor.rows.T))
+    if not plan.adds:
+        return Parts(products.lut, dsp=products.dsp)
+    if plan.addend.fixed:
+        return products
+    return products + Parts(ff=_distinct(as_bits(plan.addend.rows, plan.addend.grid)))
+
+
+def _product_with(x: Grid, factors: Ints, y: Grid) -> Parts:
+    """One lane's product: multipliers, the sum of partial products, a register behind."""
+    m = Grid(int(factors.min()), int(factors.max()))
+    bits = min(_product_bits(x, m), y.bits)
+    if m.lo == m.hi:
+        size = abs(m.lo)
+        if size & (size - 1) == 0:
+            return Parts(ff=bits if size else 0)
+        bits -= _trailing_zeros(size, bits)
+    sign = _has_sign(x) or _has_sign(m)
+    wide = max(_signed_width(grid) if sign else grid.bits for grid in (x, m))
+    return Parts({"partial": bits if wide > 18 else 0}, ff=bits, dsp=multipliers(x, m))
+
+
+@features.register
+def _(op: Table, place: Place) -> Features:
+    contents, grid = contents_of(op, place), place.output.grid
+    lanes = [as_bits(values[:, None], grid) for values in contents.words]
+    memories = [_lookup(bits) for bits in lanes]
+    # What steers muxes between blocks is the same in all lanes where it is the group's number.
+    steering = memories[0].ff if memories[0].bram else 0
+    again = steering * (len(lanes) - 1) if steering <= count_bits(contents.groups) else 0
+    # Bits that are 1 in every entry start at 0, as one register.
+    ones = any(bool(bits.all(0).any()) for bits in lanes)
+    kept = sum(_distinct(bits) for bits in lanes)
+    parts = together(
+        gates(2 + ones + kept - again, constant=1), counting(contents.groups), *memories
+    )
+    return Features("Table", parts)
+
+
+def _lookup(bits: np.ndarray) -> Parts:
+    """A lane's memory; in logic each column is a function of the input's bits.
+
+    Up to seven bits, eight LUT4s are joined by the muxes beside them.
+    """
+    memory = rom(bits)
+    if memory.bram:
+        return memory
+    whole = np.pad(bits, ((0, -len(bits) % 16), (0, 0)), mode="edge")
+    blocks = whole.reshape(-1, 16, bits.shape[1]).swapaxes(1, 2)
+    functions = np.unique(blocks.reshape(-1, 16), axis=0)
+    entries, kept = int(functions.any(1).sum() - functions.all(1).sum()), _distinct(bits)
+    return gates(kept, entries=entries, joins=kept * max(0, len(blocks) - 8))
+
+
+@features.register
 def _(op: MaxPool, place: Place) -> Features:
     pe, bits = place.fold.pe, place.output.grid.bits
     # One bit is an or; up to 4 bits are compared in LUTs, more in a carry chain.
@@ -607,6 +728,18 @@ def _(op: Concatenate, place: Place) -> Features:
     choice = {"two" if others == 1 else "more": bits * others}
     parts = gates(1 + bits, constant=1, **choice) + counting(len(turns(place)))
     return Features("Concatenate", parts)
+
+
+@features.register
+def _(op: Select, place: Place) -> Features:
+    beats = emitting(op, place)[:, None]
+    tables = _tables(beats)
+    parts = together(
+        gates(1 + ports(op, place).outputs[0].width, constant=1),
+        counting(len(beats)),
+        Parts({"table": tables, "select": max(0, tables - 2)}),
+    )
+    return Features("Select", parts)
 
 
 @features.register

@@ -68,10 +68,12 @@ def rom(
 def rom_words(values: Ints, grid: Grid) -> list[int]:
     """Pack rows (D, lanes) of values into D words, lane 0 in the least significant bits."""
     words = []
+    mask = (1 << grid.bits) - 1
     for row in grid.encode(values).tolist():
         word = 0
         for lane, code in enumerate(row):
-            word |= code << (lane * grid.bits)
+            # NumPy holds codes of 64 bits as they are, negative ones too.
+            word |= (code & mask) << (lane * grid.bits)
         words.append(word)
     return words
 

@@ -19,17 +19,29 @@ from math import lcm
 
 import numpy as np
 
-from .exact import Affine, Chain, Condition, Fractions, Known, composed, direction, of_channel
+from .exact import (
+    Affine,
+    Chain,
+    Condition,
+    Fractions,
+    Known,
+    composed,
+    direction,
+    of_channel,
+    spread,
+)
 from .fixed import Ints, ProgramError
 from .ops import Requantise, Table, Thresholds
-from .program import Edge, Op
+from .program import Edge, Op, fits
 
 FEW_LEVELS = 15
 """Steps up to which comparators are taken without asking for a multiplier."""
 TABLE_MAX = 4096
 LEVELS_MAX = 1 << 16
-STEPS_MAX = 1 << 24
+STEPS_MAX = 1 << 22
 """Steps of all channels together."""
+ENTRIES_MAX = 1 << 19
+"""Entries of the tables of all channels together."""
 SHIFT_MAX = 40
 MULTIPLIER_MAX = 1 << 31
 _ROOM = 1 << 61
@@ -71,6 +83,12 @@ def absorb(edge: Edge, chain: Chain, bipolar: bool = False) -> Absorbed:
 
     `bipolar`: the two levels become -1 and +1.
     """
+    fits("an accumulator and one more", [edge.grid.lo - 1, edge.grid.hi + 1])
+    kinds, of = _kinds(edge, chain)
+    if len(kinds) < edge.channels:
+        few = Edge((len(kinds),), edge.lo[kinds], edge.hi[kinds], edge.step)
+        absorbed = absorb(few, spread(chain, kinds), bipolar)
+        return Absorbed(_repeated(absorbed.op, of), absorbed.form)
     if not monotone(chain, edge.channels):
         return Absorbed(_table(edge, chain, bipolar), "table")
     steps = stepping(edge, chain)
@@ -90,6 +108,34 @@ def absorb(edge: Edge, chain: Chain, bipolar: bool = False) -> Absorbed:
         f"{count + 1} output levels of an accumulator in {edge.grid.lo}..{edge.grid.hi} are met by "
         f"no multiplier and shift, and thresholds end at {TABLE_MAX} levels; quantise to fewer bits"
     )
+
+
+def _kinds(edge: Edge, chain: Chain) -> tuple[Ints, Ints]:
+    """One channel of each kind, and for each channel the number of its kind."""
+    numbers: dict[tuple[object, ...], int] = {}
+    first: list[int] = []
+    of = np.empty(edge.channels, np.int64)
+    bounds = zip(edge.lo.tolist(), edge.hi.tolist(), strict=True)
+    for channel, ends in enumerate(bounds):
+        key = (ends, *(function.parameters(channel) for function in chain))
+        if key not in numbers:
+            numbers[key] = len(first)
+            first.append(channel)
+        of[channel] = numbers[key]
+    return np.array(first), of
+
+
+def _repeated(op: Op | None, of: Ints) -> Op | None:
+    """An operator of few channels with each of them where `of` says."""
+    match op:
+        case Thresholds(at, offset, step):
+            return Thresholds(at[of], offset[of], step[of])
+        case Requantise(multiplier, bias, shift, lo, hi):
+            return Requantise(multiplier[of], bias[of], shift, lo, hi)
+        case Table(values, lo):
+            return Table(values[of] if len(values) > 1 else values, lo)
+        case _:
+            return None
 
 
 def _ends(edge: Edge, chain: Chain) -> tuple[int, int]:
@@ -239,6 +285,11 @@ def _table(edge: Edge, chain: Chain, bipolar: bool) -> Table:
             f"takes more than {TABLE_MAX} entries; quantise it before the function"
         )
     alike = all(function.channels == 1 for function in chain)
+    if (hi - lo) * (1 if alike else edge.channels) > ENTRIES_MAX:
+        raise ProgramError(
+            f"tables of {hi - lo + 1} entries for {edge.channels} channels are more than "
+            f"{ENTRIES_MAX} in all; quantise per tensor before the function"
+        )
     values = [
         [int(composed(chain, channel, Fraction(a))) for a in range(lo, hi + 1)]
         for channel in range(1 if alike else edge.channels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,6 +72,20 @@ def best_step(real: Floats, grid: Grid) -> float:
     largest = float(np.abs(samples).max()) or 1.0
     steps = CLIPPINGS * largest / grid.hi
     return float(min(steps, key=lambda step: _square_error(samples, step, grid)))
+
+
+def best_argument_step(real: Floats, grid: Grid, function: Callable[[Floats], Floats]) -> float:
+    """The step of an argument (..., C) with which the function of it loses least, in square."""
+    rows = real.reshape(-1, real.shape[-1])
+    rows = rows[:: -(-real.size // SAMPLES_MAX)]
+    steps = CLIPPINGS * (float(np.abs(rows).max()) or 1.0) / grid.hi
+    wanted = function(rows)
+
+    def loss(step: float) -> float:
+        rounded = np.clip(np.floor(rows / step + 0.5), grid.lo, grid.hi)
+        return float(((function(step * rounded) - wanted) ** 2).sum())
+
+    return float(min(steps, key=loss))
 
 
 def _square_error(real: Floats, step: float, grid: Grid) -> float:

@@ -84,6 +84,10 @@ class Function(ABC):
         """1 if all channels are alike, else their number."""
         return 1
 
+    def parameters(self, channel: int) -> tuple[Fraction, ...]:
+        """What distinguishes the function of this channel from that of others."""
+        return ()
+
     def spread(self, positions: Ints) -> Function:
         """The function whose channel j is this one's channel positions[j]."""
         return self
@@ -129,6 +133,9 @@ class Affine(Function):
 
     def spread(self, positions: Ints) -> Affine:
         return Affine(_spread(self.scale, positions), _spread(self.offset, positions))
+
+    def parameters(self, channel: int) -> tuple[Fraction, ...]:
+        return of_channel(self.scale, channel), of_channel(self.offset, channel)
 
     def then(self, scale: Fractions, offset: Fractions) -> Affine:
         """Return this function, then scale * u + offset."""
@@ -182,6 +189,9 @@ class Leaky(Function):
     @property
     def channels(self) -> int:
         return len(self.slope)
+
+    def parameters(self, channel: int) -> tuple[Fraction, ...]:
+        return (of_channel(self.slope, channel),)
 
     def spread(self, positions: Ints) -> Leaky:
         return Leaky(_spread(self.slope, positions))
@@ -315,6 +325,9 @@ class Steps(Integral):
     @property
     def channels(self) -> int:
         return len(self.at)
+
+    def parameters(self, channel: int) -> tuple[Fraction, ...]:
+        return tuple(self._row(channel))
 
     def spread(self, positions: Ints) -> Steps:
         return self if len(self.at) == 1 else Steps(self.at[positions], self.reached, self.lo)

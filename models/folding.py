@@ -4,21 +4,30 @@ An accumulator a of channel c stands for the real number scale[c] * a + offset[c
 of size `step` on a grid lo..hi it becomes
 
     y = clamp(floor(r*a + o + 1/2), lo, hi),    r = scale/step,  o = offset/step.
+
+Accumulators that stand for another function of a, `real`, are rounded by
+
+    y = clamp(floor(real(a)/step + 1/2), lo, hi),
+
+with `real` computed in float64, to thresholds or to the entries of a table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .fixed import Grid, ProgramError
-from .ops import Requantise, Thresholds
+from .fixed import Grid, Ints, ProgramError
+from .ops import Requantise, Table, Thresholds
 from .program import Edge
 
 Floats = NDArray[np.float64]
+Real = Callable[[Ints], Floats]
+"""What accumulators (..., C) stand for."""
 
 MULTIPLIER_BITS = 16
 SHIFT_MAX = 40
@@ -74,3 +83,36 @@ def _first(ratio: Fraction, cut: Fraction, lo: int, hi: int) -> int:
     if ratio < 0:
         return floor(cut / ratio) + 1
     return lo if cut <= 0 else hi + 1
+
+
+def monotone(
+    edge: Edge, real: Real, rising: NDArray[np.bool_], step: float, grid: Grid
+) -> Thresholds:
+    """The thresholds of a function that rises or falls throughout each channel, by bisection.
+
+    `rising` (C,) says which; a constant channel may be called either.
+    """
+    levels = np.arange(grid.lo + 1, grid.hi + 1)[:, None]
+    least = np.broadcast_to(edge.lo, (len(levels), edge.channels)).copy()
+    most = np.broadcast_to(edge.hi + 1, least.shape).copy()
+    while bool((least < most).any()):
+        middle = (least + most) // 2
+        # From the threshold on a rising function has reached its level, a falling one has left it.
+        past = (_level(real(middle), step, grid) >= levels) == rising
+        open_ = least < most
+        most = np.where(open_ & past, middle, most)
+        least = np.where(open_ & ~past, middle + 1, least)
+    rows = np.sort(least.T, 1)
+    return Thresholds(rows, np.where(rising, grid.lo, grid.hi), np.where(rising, 1, -1))
+
+
+def table(edge: Edge, real: Real, step: float, grid: Grid) -> Table:
+    """The entries of a function, one row where all channels have the same."""
+    lo, hi = edge.grid.lo, edge.grid.hi
+    inputs = np.broadcast_to(np.arange(lo, hi + 1)[:, None], (hi - lo + 1, edge.channels))
+    rows = _level(real(inputs), step, grid).T
+    return Table(rows[:1] if bool((rows == rows[0]).all()) else rows, lo)
+
+
+def _level(values: Floats, step: float, grid: Grid) -> Ints:
+    return np.clip(np.floor(values / step + 0.5), grid.lo, grid.hi).astype(np.int64)

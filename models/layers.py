@@ -6,192 +6,127 @@ Arrays are channels last, (N, H, W, C) with the frames first; shapes of one fram
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from abc import abstractmethod
+from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .fixed import ProgramError
+from .layer import Floats as Floats
+from .layer import Layer as Layer
+from .layer import Pair as Pair
+from .layer import Shape as Shape
+from .layer import Sides as Sides
+from .layer import Slide as Slide
+from .layer import check_channels, check_image, check_integers, check_length
 
-Floats = NDArray[Any]
-Shape = tuple[int, ...]
-Pair = tuple[int, int]
-Sides = tuple[int, int, int, int]
 
-SIZE_MAX = 1 << 16
+class Sliding(Layer):
+    """A layer with a kernel that slides; abstract.  `padding` is (top, left, bottom, right)."""
 
+    stride: Pair
+    padding: Sides
+    dilation: Pair
 
-class Layer(ABC):
-    """One float operation; its arrays are copied, checked to be finite, and set read-only."""
+    sizes: ClassVar[dict[str, tuple[int, int]]] = {
+        "stride": (2, 1),
+        "padding": (4, 0),
+        "dilation": (2, 1),
+    }
 
-    inputs: ClassVar[tuple[int, int]] = (1, 1)
-    """Fewest and most inputs."""
-    ranks: ClassVar[dict[str, int]] = {}
-    """The float arrays among the fields, and how many axes each has."""
-    sizes: ClassVar[dict[str, tuple[int, int]]] = {}
-    """The integer tuples among the fields: how many integers each has, and the least allowed."""
-
-    def __post_init__(self) -> None:
-        for name, rank in self.ranks.items():
-            object.__setattr__(self, name, _floats(name, getattr(self, name), rank))
-        for name, (length, least) in self.sizes.items():
-            _check_integers(name, getattr(self, name), length, least)
-        self.check()
-
-    def check(self) -> None:
-        """Raise `ProgramError` where the fields do not fit one another."""
-
+    @property
     @abstractmethod
-    def shape(self, *shapes: Shape) -> Shape:
-        """Return the output's shape; raise `ProgramError` where the inputs do not fit."""
+    def window(self) -> Pair:
+        """Rows and columns of the kernel."""
 
-    @abstractmethod
-    def __call__(self, *xs: Floats) -> Floats:
-        """Compute on arrays of shape (N, *shape)."""
-
-
-def _floats(name: str, value: Any, rank: int) -> Floats:
-    if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
-        found = str(getattr(value, "dtype", type(value).__name__))
-        raise ProgramError(f"{name} is an array of float32 or float64, not {found}; convert it")
-    array: Floats = np.array(value)
-    if array.ndim != rank or array.size == 0:
-        raise ProgramError(f"{name} has {rank} axes and no empty one, not shape {array.shape}")
-    if not bool(np.isfinite(array).all()):
-        raise ProgramError(f"{name} holds NaN or infinity; every weight is a finite number")
-    array.flags.writeable = False
-    return array
-
-
-def _check_integers(name: str, value: Any, length: int, least: int) -> None:
-    if (
-        not isinstance(value, tuple)
-        or len(value) != length  # type: ignore[arg-type]
-        or any(type(v) is not int or not least <= v <= SIZE_MAX for v in value)  # type: ignore[misc]
-    ):
-        raise ProgramError(
-            f"{name} is a tuple of {length} integers from {least} to {SIZE_MAX}, not {value!r}"
-        )
-
-
-def _check_channels(layer: Layer, shape: Shape, channels: int) -> None:
-    if shape[-1] != channels:
-        raise ProgramError(
-            f"{type(layer).__name__} has weights for {channels} input channels, and the last axis "
-            f"of {shape} is {shape[-1]}; make them equal"
-        )
-
-
-def _check_length(name: str, array: Floats, length: int) -> None:
-    if array.shape != (length,):
-        raise ProgramError(f"{name} has one value per channel, ({length},), not {array.shape}")
-
-
-def _check_image(layer: Layer, shape: Shape) -> None:
-    if len(shape) != 3:
-        raise ProgramError(f"{type(layer).__name__} takes (H, W, C), not {shape}; reshape it")
-
-
-def sliding_shape(layer: Layer, shape: Shape, kernel: Pair, stride: Pair, padding: Sides) -> Pair:
-    """Rows and columns of output positions of a kernel that slides over the padded image."""
-    _check_image(layer, shape)
-    top, left, bottom, right = padding
-    height, width = shape[0] + top + bottom, shape[1] + left + right
-    if height < kernel[0] or width < kernel[1]:
-        raise ProgramError(
-            f"{type(layer).__name__} has a kernel of {kernel[0]}x{kernel[1]}, beyond the padded "
-            f"input of {height}x{width}; pad more or use a smaller kernel"
-        )
-    return (height - kernel[0]) // stride[0] + 1, (width - kernel[1]) // stride[1] + 1
-
-
-def taps(
-    x: Floats, kernel: Pair, stride: Pair, padding: Sides
-) -> Iterator[tuple[int, int, Floats]]:
-    """Yield (ky, kx, x under that kernel position (N, Ho, Wo, C)); padding holds 0."""
-    top, left, bottom, right = padding
-    x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    last_row, last_column = x.shape[1] - kernel[0], x.shape[2] - kernel[1]
-    for ky in range(kernel[0]):
-        for kx in range(kernel[1]):
-            rows = slice(ky, last_row + ky + 1, stride[0])
-            yield ky, kx, x[:, rows, kx : last_column + kx + 1 : stride[1]]
-
-
-def patches(x: Floats, kernel: Pair, stride: Pair, padding: Sides) -> Floats:
-    """The im2col of x: (N, Ho, Wo, kh*kw*C), taps in the order (ky, kx, c)."""
-    return np.concatenate([tap for _, _, tap in taps(x, kernel, stride, padding)], axis=-1)
+    @property
+    def slide(self) -> Slide:
+        """The walk over the input."""
+        return Slide(self.window, self.stride, self.padding, self.dilation)
 
 
 @dataclass(frozen=True, eq=False)
-class Conv(Layer):
-    """y[i, j, n] = bias[n] + sum weights[n, ky, kx, c] * x[i*sh + ky - top, j*sw + kx - left, c].
+class Conv(Sliding):
+    """y[i, j, n] = bias[n] + sum weights[n, ky, kx, c] * x[i, j under (ky, kx), c] (see `Slide`).
 
-    `weights` (N, kh, kw, C), `bias` (N,), `padding` (top, left, bottom, right) with zeros.
+    `weights` (N, kh, kw, C/groups), `bias` (N,); padding holds zeros.  Outputs and inputs fall into
+    `groups` equal runs of channels, and each run of outputs reads its own run of inputs.
     """
 
     weights: Floats
     bias: Floats
     stride: Pair = (1, 1)
     padding: Sides = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
 
     ranks: ClassVar[dict[str, int]] = {"weights": 4, "bias": 1}
-    sizes: ClassVar[dict[str, tuple[int, int]]] = {"stride": (2, 1), "padding": (4, 0)}
 
     def check(self) -> None:
-        _check_length("bias", self.bias, len(self.weights))
+        check_length("bias", self.bias, len(self.weights))
+        if type(self.groups) is not int or self.groups < 1 or len(self.weights) % self.groups:
+            raise ProgramError(
+                f"groups is an integer that divides the {len(self.weights)} output channels, not "
+                f"{self.groups!r}"
+            )
 
     @property
-    def kernel(self) -> Pair:
-        """Rows and columns."""
+    def window(self) -> Pair:
         return self.weights.shape[1], self.weights.shape[2]
 
     def shape(self, *shapes: Shape) -> Shape:
         (x,) = shapes
-        size = sliding_shape(self, x, self.kernel, self.stride, self.padding)
-        _check_channels(self, x, self.weights.shape[3])
+        size = self.slide.shape(self, x)
+        check_channels(self, x, self.weights.shape[3] * self.groups)
         return (*size, len(self.weights))
 
+    def split(self) -> list[tuple[slice, Floats]]:
+        """For each group the input channels that it reads, and its weights (N/groups, ...)."""
+        inputs = self.weights.shape[3]
+        runs = [slice(k * inputs, (k + 1) * inputs) for k in range(self.groups)]
+        return list(zip(runs, np.split(self.weights, self.groups), strict=True))
+
     def __call__(self, *xs: Floats) -> Floats:
-        walk = taps(xs[0], self.kernel, self.stride, self.padding)
-        return sum((tap @ self.weights[:, ky, kx].T for ky, kx, tap in walk), self.bias)
+        parts = [
+            sum(tap @ weights[:, ky, kx].T for ky, kx, tap in self.slide.taps(xs[0][..., run]))
+            for run, weights in self.split()
+        ]
+        return np.concatenate(parts, axis=-1) + self.bias
 
 
 @dataclass(frozen=True, eq=False)
-class DepthwiseConv(Layer):
-    """y[i, j, c] = bias[c] + sum weights[c, ky, kx] * x[i*sh + ky - top, j*sw + kx - left, c].
+class DepthwiseConv(Sliding):
+    """y[i, j, c] = bias[c] + sum weights[c, ky, kx] * x[i, j under (ky, kx), c] (see `Slide`).
 
-    `weights` (C, kh, kw), `bias` (C,), `padding` (top, left, bottom, right) with zeros.
+    `weights` (C, kh, kw), `bias` (C,); padding holds zeros.
     """
 
     weights: Floats
     bias: Floats
     stride: Pair = (1, 1)
     padding: Sides = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
 
     ranks: ClassVar[dict[str, int]] = {"weights": 3, "bias": 1}
-    sizes: ClassVar[dict[str, tuple[int, int]]] = {"stride": (2, 1), "padding": (4, 0)}
 
     def check(self) -> None:
-        _check_length("bias", self.bias, len(self.weights))
+        check_length("bias", self.bias, len(self.weights))
 
     @property
-    def kernel(self) -> Pair:
-        """Rows and columns."""
+    def window(self) -> Pair:
         return self.weights.shape[1], self.weights.shape[2]
 
     def shape(self, *shapes: Shape) -> Shape:
         (x,) = shapes
-        size = sliding_shape(self, x, self.kernel, self.stride, self.padding)
-        _check_channels(self, x, len(self.weights))
+        size = self.slide.shape(self, x)
+        check_channels(self, x, len(self.weights))
         return (*size, len(self.weights))
 
     def __call__(self, *xs: Floats) -> Floats:
-        walk = taps(xs[0], self.kernel, self.stride, self.padding)
+        walk = self.slide.taps(xs[0])
         return sum((tap * self.weights[:, ky, kx] for ky, kx, tap in walk), self.bias)
 
 
@@ -205,13 +140,13 @@ class Dense(Layer):
     ranks: ClassVar[dict[str, int]] = {"weights": 2, "bias": 1}
 
     def check(self) -> None:
-        _check_length("bias", self.bias, len(self.weights))
+        check_length("bias", self.bias, len(self.weights))
 
     def shape(self, *shapes: Shape) -> Shape:
         (x,) = shapes
         if len(x) != 1:
             raise ProgramError(f"Dense takes (S,), not {x}; put a Flatten before it")
-        _check_channels(self, x, self.weights.shape[1])
+        check_channels(self, x, self.weights.shape[1])
         return (len(self.weights),)
 
     def __call__(self, *xs: Floats) -> Floats:
@@ -232,7 +167,7 @@ class BatchNorm(Layer):
 
     def check(self) -> None:
         for name in self.ranks:
-            _check_length(name, getattr(self, name), len(self.gamma))
+            check_length(name, getattr(self, name), len(self.gamma))
         if type(self.epsilon) is not float or not 0 <= self.epsilon <= 1:
             raise ProgramError(f"epsilon is a float from 0 to 1, not {self.epsilon!r}")
         if float(self.variance.min()) + self.epsilon <= 0:
@@ -253,7 +188,7 @@ class BatchNorm(Layer):
         return self.beta.astype(np.float64) - self.mean.astype(np.float64) * self.factor
 
     def shape(self, *shapes: Shape) -> Shape:
-        _check_channels(self, shapes[0], len(self.gamma))
+        check_channels(self, shapes[0], len(self.gamma))
         return shapes[0]
 
     def __call__(self, *xs: Floats) -> Floats:
@@ -261,49 +196,69 @@ class BatchNorm(Layer):
         return xs[0] * self.factor.astype(dtype) + self.term.astype(dtype)
 
 
-@dataclass(frozen=True, eq=False)
-class Relu(Layer):
-    """y = max(x, 0)."""
+class Activation(Layer):
+    """A function of each value alone; abstract: the others are in `activations.py`."""
+
+    @property
+    def monotone(self) -> bool:
+        """True if no larger x gives a smaller y."""
+        return True
 
     def shape(self, *shapes: Shape) -> Shape:
         return shapes[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Relu(Activation):
+    """y = max(x, 0)."""
 
     def __call__(self, *xs: Floats) -> Floats:
         return np.maximum(xs[0], 0)
 
 
 @dataclass(frozen=True, eq=False)
-class Pool(Layer):
-    """A kernel that slides over each channel, without padding; abstract: subclasses reduce it."""
+class Pool(Sliding):
+    """A kernel that slides over each channel (see `Slide`); abstract: subclasses reduce it."""
 
     kernel: Pair
     stride: Pair
+    padding: Sides = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
 
-    sizes: ClassVar[dict[str, tuple[int, int]]] = {"kernel": (2, 1), "stride": (2, 1)}
+    sizes: ClassVar[dict[str, tuple[int, int]]] = Sliding.sizes | {"kernel": (2, 1)}
+
+    @property
+    def window(self) -> Pair:
+        return self.kernel
 
     def shape(self, *shapes: Shape) -> Shape:
         (x,) = shapes
-        return (*sliding_shape(self, x, self.kernel, self.stride, (0, 0, 0, 0)), x[-1])
-
-    def taps(self, x: Floats) -> Iterator[Floats]:
-        """Yield x under each kernel position, (N, Ho, Wo, C)."""
-        return (tap for _, _, tap in taps(x, self.kernel, self.stride, (0, 0, 0, 0)))
+        return (*self.slide.shape(self, x), x[-1])
 
 
 @dataclass(frozen=True, eq=False)
 class MaxPool(Pool):
-    """y[i, j, c] = max over ky, kx of x[i*sh + ky, j*sw + kx, c]."""
+    """y[i, j, c] = max over (ky, kx) of x[i, j under (ky, kx), c]; padding never wins."""
+
+    def shape(self, *shapes: Shape) -> Shape:
+        shape = super().shape(*shapes)
+        if self.slide.misses(shapes[0]):
+            raise ProgramError(
+                f"MaxPool pads {shapes[0]} by {self.padding}, and some output reads padding alone; "
+                "pad less"
+            )
+        return shape
 
     def __call__(self, *xs: Floats) -> Floats:
-        return np.maximum.reduce(list(self.taps(xs[0])))
+        return np.maximum.reduce([tap for _, _, tap in self.slide.taps(xs[0], -np.inf)])
 
 
 @dataclass(frozen=True, eq=False)
 class AveragePool(Pool):
-    """y[i, j, c] = mean over ky, kx of x[i*sh + ky, j*sw + kx, c]."""
+    """y[i, j, c] = mean over (ky, kx) of x[i, j under (ky, kx), c]; padding counts, as 0."""
 
     def __call__(self, *xs: Floats) -> Floats:
-        return np.add.reduce(list(self.taps(xs[0]))) / prod(self.kernel)
+        return np.add.reduce([tap for _, _, tap in self.slide.taps(xs[0])]) / prod(self.kernel)
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,7 +266,7 @@ class GlobalAveragePool(Layer):
     """(H, W, C) -> (1, 1, C): the mean over all positions."""
 
     def shape(self, *shapes: Shape) -> Shape:
-        _check_image(self, shapes[0])
+        check_image(self, shapes[0])
         return (1, 1, shapes[0][-1])
 
     def __call__(self, *xs: Floats) -> Floats:
@@ -327,6 +282,75 @@ class Flatten(Layer):
 
     def __call__(self, *xs: Floats) -> Floats:
         return xs[0].reshape(len(xs[0]), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Reshape(Layer):
+    """Any shape -> `size`, in row-major order."""
+
+    size: Shape
+
+    def check(self) -> None:
+        check_integers("size", self.size, None, 1)
+
+    def shape(self, *shapes: Shape) -> Shape:
+        if prod(shapes[0]) != prod(self.size):
+            raise ProgramError(
+                f"Reshape keeps the number of values, and {shapes[0]} has {prod(shapes[0])} while "
+                f"{self.size} has {prod(self.size)}; correct the size"
+            )
+        return self.size
+
+    def __call__(self, *xs: Floats) -> Floats:
+        return xs[0].reshape(len(xs[0]), *self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Pad(Layer):
+    """(H, W, C) -> (top + H + bottom, left + W + right, C), zeros around."""
+
+    padding: Sides
+
+    sizes: ClassVar[dict[str, tuple[int, int]]] = {"padding": (4, 0)}
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return (*Slide((1, 1), padding=self.padding).shape(self, shapes[0]), shapes[0][-1])
+
+    def __call__(self, *xs: Floats) -> Floats:
+        ((_, _, padded),) = Slide((1, 1), padding=self.padding).taps(xs[0])
+        return padded
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Layer):
+    """(..., C) -> (..., K): y[..., k] = x[..., channels[k]], in any order."""
+
+    channels: tuple[int, ...]
+
+    def check(self) -> None:
+        check_integers("channels", self.channels, None, 0)
+
+    def shape(self, *shapes: Shape) -> Shape:
+        if max(self.channels) >= shapes[0][-1]:
+            raise ProgramError(
+                f"Select takes channel {max(self.channels)}, and the last axis of {shapes[0]} is "
+                f"{shapes[0][-1]}; name existing channels"
+            )
+        return (*shapes[0][:-1], len(self.channels))
+
+    def __call__(self, *xs: Floats) -> Floats:
+        return xs[0][..., self.channels]
+
+
+@dataclass(frozen=True, eq=False)
+class ArgMax(Layer):
+    """(..., C) -> (..., 1): the channel of the largest value, the first of equals."""
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return (*shapes[0][:-1], 1)
+
+    def __call__(self, *xs: Floats) -> Floats:
+        return xs[0].argmax(-1)[..., None].astype(xs[0].dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,19 +387,3 @@ class Concatenate(Layer):
 
     def __call__(self, *xs: Floats) -> Floats:
         return np.concatenate(xs, axis=-1)
-
-
-def layer_classes() -> dict[str, type[Layer]]:
-    """Every final layer class by its name, those defined outside this file too."""
-    found: dict[str, type[Layer]] = {}
-    waiting = Layer.__subclasses__()
-    for cls in waiting:
-        waiting += cls.__subclasses__()
-        if not cls.__subclasses__():
-            found[cls.__name__] = cls
-    return found
-
-
-def field_names(cls: type[Layer]) -> list[str]:
-    """The parameters of a layer class, in the order of its constructor."""
-    return [item.name for item in fields(cls)]  # type: ignore[arg-type]  # all are dataclasses

@@ -2,65 +2,38 @@
 
 Layers are taken in the order of computation.  Each is compressed for the inputs that it sees behind
 the integer prefix built so far (run on the calibration data), so that errors are repaired and do
-not pile up.  While the program grows, a value of the float network stands for integers in one of
-two ways:
-
-    Ready    real = scale * integer: activations of a few bits, which the next layer reads;
-    Pending  real = scale[c] * integer + offset[c], then perhaps a relu: accumulators whose scales,
-             biases and batch normalisation wait to be folded into one rounding (`folding.py`).
+not pile up; what its scales and functions become is told in `lowering.py`.
 
 `lower` says for each layer what it becomes; register a function for a layer of your own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import singledispatch
-from math import frexp, prod
+from itertools import pairwise
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import compress as compress  # makes the methods known
-from . import folding, layers, ops
-from .calibration import Calibration, Floats, best_step
-from .compress.method import Compressed, Method, method
+from . import layers, ops
+from .activations import Clip
+from .calibration import Calibration, Floats
+from .compress.method import Compressed, method
 from .compress.problem import Gatherer
-from .fixed import Grid, ProgramError, signed, unsigned
+from .fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed, unsigned
+from .layers import Slide
+from .lowering import Lowering, Pending, Ready, Value, limits
 from .network import INPUT, Network, Node, fold_batch_norm
 from .program import Border, Edge, Execute, Program, define
 
 INPUT_BITS = 8
-OUTPUT_BITS = 16
-OUTPUT_HEADROOM = 4
-THRESHOLD_BITS_MAX = 4
-
-
-@dataclass(frozen=True, eq=False)
-class Ready:
-    """real = scale * integer."""
-
-    node: str
-    scale: float
-
-
-@dataclass(frozen=True, eq=False)
-class Pending:
-    """real = scale[c] * integer + offset[c], and 0 where that is negative if `rectified`.
-
-    `label` names the rounding to come.
-    """
-
-    node: str
-    scale: Floats
-    offset: Floats
-    label: str
-    rectified: bool = False
-
-
-Value = Ready | Pending
+BRANCHES_MAX = ops.Concatenate.inputs[1]
 
 
 def quantise(
@@ -72,13 +45,14 @@ def quantise(
 ) -> Program:
     """Compress `network` by the method called `weights`; return its exact integer program.
 
-    `data` (N, *input_shape) are calibration inputs, without labels; activations take
-    `activation_bits` (2 to 8).  `execute` may replace the definitions (fast kernels).
-    Integer inputs are taken as they are, others are rounded to 8 bits at the border.
+    `data` are calibration inputs, without labels, in the model's own layout or channels last, (N,
+    *input_shape); activations take `activation_bits` (2 to 8).  `execute` may replace the
+    definitions (fast kernels).  Integer inputs are taken as they are, others are rounded to 8 bits
+    at the border.
     """
     if not 2 <= activation_bits <= 8:
         raise ProgramError(f"activations take 2 to 8 bits, not {activation_bits}")
-    folded, data = fold_batch_norm(network), np.asarray(data)
+    folded, data = fold_batch_norm(network), network.accept(data)
     _ = folded.run(data[:1], INPUT)  # refuses a wrong shape or type
     if not bool(data.any() and np.isfinite(data).all()):
         raise ProgramError("calibration takes finite inputs that are not all 0; give it real ones")
@@ -91,19 +65,20 @@ def quantise(
     lowering = Lowering(folded, floats, values, calibration, method(weights), activation_bits)
     for node in folded.nodes:
         values[node.name] = lower(node.layer, lowering, node)
-    scale = lowering.output()
+    scale = lowering.scores(folded.output).scale
     return Program(
         network.name,
         edge,
         tuple(calibration.nodes.values()),
         border,
-        Border((Fraction(scale),)),
+        replace(network.output_border, scale=(Fraction(scale),)),
         {"weights": weights, "activation_bits": activation_bits},
     )
 
 
 def input_border(network: Network, data: NDArray[Any]) -> tuple[Edge, Border]:
     """The input's integers, and what they stand for: themselves, or 8 bits of the largest float."""
+    layout = network.input_border
     if network.input_range is not None:
         lo, hi = network.input_range
         if data.min() < lo or data.max() > hi:
@@ -111,100 +86,13 @@ def input_border(network: Network, data: NDArray[Any]) -> tuple[Edge, Border]:
                 f"calibration inputs span {data.min()}..{data.max()}, and network "
                 f"{network.name!r} takes {lo}..{hi}; clamp or rescale them"
             )
-        return Edge.of(network.input_shape, Grid(*network.input_range)), Border()
+        return Edge.of(network.input_shape, Grid(*network.input_range)), layout
     if data.dtype.kind != "f":
         ends = min(0, int(data.min())), max(0, int(data.max()))
-        return Edge.of(network.input_shape, Grid(*ends)), Border()
+        return Edge.of(network.input_shape, Grid(*ends)), layout
     grid = unsigned(INPUT_BITS) if float(data.min()) >= 0 else signed(INPUT_BITS)
     scale = Fraction(float(np.abs(data).max()) or 1.0) / grid.hi
-    return Edge.of(network.input_shape, grid), Border((scale,))
-
-
-@dataclass(frozen=True, eq=False)
-class Lowering:
-    """The state of one `quantise`: float values, what each became, and the program so far."""
-
-    network: Network
-    floats: dict[str, NDArray[Any]]
-    values: dict[str, Value]
-    calibration: Calibration
-    method: Method
-    activation_bits: int
-    rounded: dict[str, Ready] = field(default_factory=dict[str, Ready])
-
-    def source(self, node: Node) -> Value:
-        """What the only input of a node became."""
-        return self.values[node.inputs[0]]
-
-    def edge(self, value: Value) -> Edge:
-        """The integers of a value."""
-        return self.calibration.edges[value.node]
-
-    def ready(self, value: Value) -> Ready:
-        """Round a pending value to activations, once for all its readers."""
-        if isinstance(value, Ready):
-            return value
-        if value.label not in self.rounded:
-            grid = self.activation_grid(value)
-            self.rounded[value.label] = self.round(value, best_step(self.real(value), grid), grid)
-        return self.rounded[value.label]
-
-    def activation_grid(self, value: Pending) -> Grid:
-        """Unsigned where no accumulator can stand for a negative number, else signed."""
-        edge = self.edge(value)
-        ends = value.scale * [edge.lo, edge.hi] + value.offset
-        positive = value.rectified or float(ends.min()) >= 0
-        return unsigned(self.activation_bits) if positive else signed(self.activation_bits)
-
-    def real(self, value: Pending) -> Floats:
-        """The real numbers that a pending value stands for on the calibration data."""
-        real = value.scale * self.calibration.kept[value.node] + value.offset
-        return np.maximum(real, 0) if value.rectified else real
-
-    def round(self, value: Pending, step: float, grid: Grid) -> Ready:
-        """Emit the rounding: thresholds where they are few, else a multiplier and a shift."""
-        if value.rectified and grid.lo < 0:
-            grid = Grid(0, grid.hi)
-        fold = folding.thresholds if grid.bits <= THRESHOLD_BITS_MAX else folding.requantise
-        op = fold(self.edge(value), value.scale, value.offset, Fraction(step), grid)
-        return Ready(self.calibration.emit(value.label, op, value.node), step)
-
-    def common(self, node: Node) -> list[Ready]:
-        """All inputs of a node as activations of one scale, the coarsest."""
-        inputs = [self.ready(self.values[name]) for name in node.inputs]
-        step = max(value.scale for value in inputs)
-        return [
-            self.rescaled(value, step, f"{node.name}_input{number}")
-            for number, value in enumerate(inputs)
-        ]
-
-    def rescaled(self, value: Ready, step: float, label: str) -> Ready:
-        """The same activations in steps of `step`."""
-        if value.scale == step:
-            return value
-        return self.round(self.pending(value, label), step, self.edge(value).grid)
-
-    def pending(self, value: Ready, label: str, share: float = 1.0) -> Pending:
-        """`share` times the value, to be rounded again under `label`."""
-        scale = np.full(self.edge(value).channels, value.scale * share)
-        return Pending(value.node, scale, np.zeros_like(scale), label)
-
-    def solve(self, gatherer: Gatherer) -> Compressed:
-        """Compress the weights of one gathered problem."""
-        return self.method.compress(gatherer.problem(), gatherer.weights)
-
-    def output(self) -> float:
-        """Round the last value to 16 bits where it is pending; return its scale.
-
-        The step is a power of two that leaves room for scores four times the largest seen, so that
-        channels of different scales become comparable integers and none is clipped.
-        """
-        value = self.values[self.network.output]
-        if isinstance(value, Pending):
-            grid = signed(OUTPUT_BITS)
-            largest = OUTPUT_HEADROOM * float(np.abs(self.real(value)).max()) / grid.hi
-            value = self.round(value, 2.0 ** frexp(largest)[1], grid)
-        return value.scale
+    return Edge.of(network.input_shape, grid), replace(layout, scale=(scale,))
 
 
 @singledispatch
@@ -216,28 +104,115 @@ def lower(layer: layers.Layer, lowering: Lowering, node: Node) -> Value:
     )
 
 
-def _window(
-    lowering: Lowering, node: Node, kernel: layers.Pair, stride: layers.Pair, padding: layers.Sides
-) -> tuple[Ready, str]:
-    """The input of a node as activations, and the edge of its windows."""
-    x = lowering.ready(lowering.source(node))
-    if (kernel, stride, padding) == ((1, 1), (1, 1), (0, 0, 0, 0)):
-        return x, x.node
-    op = ops.Window(kernel, stride, padding)
-    return x, lowering.calibration.emit(f"{node.name}_window", op, x.node)
+def _window(lowering: Lowering, source: str, slide: Slide, name: str, pad: int = 0) -> str:
+    """The edge of the windows that a kernel sees as it slides over the edge `source`."""
+    shape = lowering.calibration.edges[source].shape
+    if slide == Slide((1, 1)):
+        return source
+    if slide == Slide((shape[0], shape[1]), slide.stride):
+        # One window that is the whole image holds its values in their own order.
+        op = ops.Reshape((1, 1, prod(shape)))
+    else:
+        op = ops.Window(slide.kernel, slide.stride, slide.padding, slide.dilation, pad)
+    return lowering.calibration.emit(f"{name}_window", op, source)
+
+
+Problems = Sequence[tuple[Gatherer, Any]]
+"""Gatherers, and the columns of the windows that each of them sees."""
+
+
+def _compress(
+    lowering: Lowering, slide: Slide, inputs: Floats, windows: str, scale: float, rows: Problems
+) -> list[Compressed]:
+    """Compress the weights of problems whose float inputs (N, H, W, C) the same kernel walks."""
+    for part in lowering.calibration.chunks(windows):
+        floats = _rows(slide.patches(inputs[part]))
+        integers = _rows(lowering.calibration.values(windows, part))
+        for gatherer, columns in rows:
+            gatherer.add(floats[:, columns], scale * integers[:, columns])
+    return [lowering.solve(gatherer) for gatherer, _ in rows]
 
 
 @lower.register
 def _(layer: layers.Conv, lowering: Lowering, node: Node) -> Value:
-    x, windows = _window(lowering, node, layer.kernel, layer.stride, layer.padding)
-    gatherer = Gatherer(layer.weights.reshape(len(layer.weights), -1))
-    for part in lowering.calibration.chunks(windows):
-        floats = lowering.floats[node.inputs[0]][part]
-        inputs = layers.patches(floats, layer.kernel, layer.stride, layer.padding)
-        gatherer.add(_rows(inputs), x.scale * _rows(lowering.calibration.values(windows, part)))
-    found = lowering.solve(gatherer)
-    dot = lowering.calibration.emit(f"{node.name}_dot", ops.Dot(found.weights, found.grid), windows)
-    return _accumulators(lowering, node, dot, x.scale * found.scale)
+    x = lowering.ready(lowering.source(node))
+    # One `Dot` per group does nothing in vain, but a `Concatenate` joins 16: of more groups some
+    # share a `Dot`, whose weights are 0 between them.
+    shares = np.array_split(np.arange(layer.groups), min(layer.groups, BRANCHES_MAX))
+    names = [f"{node.name}_part{number}" for number in range(len(shares))]
+    if len(shares) == 1:
+        names = [node.name]
+    parts = [
+        _convolve(lowering, node, x, share.tolist(), name)
+        for share, name in zip(shares, names, strict=True)
+    ]
+    dots, scales = zip(*parts, strict=True)
+    dot = dots[0]
+    if len(dots) > 1:
+        dot = lowering.calibration.emit(f"{node.name}_dot", ops.Concatenate(), *dots)
+    return _accumulators(lowering, node, dot, x.scale * np.concatenate(scales))
+
+
+def _convolve(
+    lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], name: str
+) -> tuple[str, Floats]:
+    """Emit the dot products of neighbouring groups; return their edge and their scales."""
+    layer = node.layer
+    assert isinstance(layer, layers.Conv)
+    split = [layer.split()[group] for group in groups]
+    run = range(split[0][0].start, split[-1][0].stop)
+    windows = _window(
+        lowering, _channels(lowering, x.node, run, f"{name}_input"), layer.slide, name
+    )
+    width = layer.weights.shape[3]
+    places = [_places(k * width, width, len(run), layer) for k in range(len(groups))]
+    problems = [
+        (Gatherer(weights.reshape(len(weights), -1)), place)
+        for (_, weights), place in zip(split, places, strict=True)
+    ]
+    inputs = lowering.floats[node.inputs[0]][..., run.start : run.stop]
+    found = _compress(lowering, layer.slide, inputs, windows, x.scale, problems)
+    op = ops.Dot(*_block_diagonal(found, places))
+    dot = lowering.calibration.emit(f"{name}_dot", op, windows)
+    return dot, np.concatenate([one.scale for one in found])
+
+
+def _places(first: int, width: int, channels: int, layer: layers.Conv) -> Ints:
+    """Where `width` channels from `first` on stand in windows of so many channels."""
+    taps = np.arange(prod(layer.window))[:, None] * channels
+    return (taps + first + np.arange(width)).ravel()
+
+
+def _block_diagonal(found: Sequence[Compressed], places: Sequence[Ints]) -> tuple[Ints, Grid]:
+    """The weights of several groups as one matrix, each group's in its own columns."""
+    if len(found) == 1:
+        return found[0].weights, found[0].grid
+    count = sum(len(one.weights) for one in found)
+    weights = np.zeros((count, sum(map(len, places))), np.int64)
+    row = 0
+    for one, place in zip(found, places, strict=True):
+        weights[row : row + len(one.weights), place] = one.weights
+        row += len(one.weights)
+    return weights, TERNARY if found[0].grid == BINARY else found[0].grid
+
+
+def _channels(lowering: Lowering, source: str, channels: Sequence[int], name: str) -> str:
+    """Some channels of an edge."""
+    edge = lowering.calibration.edges[source]
+    rising = all(a < b for a, b in pairwise(channels))
+    if rising and len(channels) == edge.channels:
+        return source
+    if rising:
+        return lowering.calibration.emit(name, ops.Select(np.array(channels)), source)
+    # No operator stores and reorders channels; a product with rows of a unit matrix does.
+    rows = np.eye(edge.channels, dtype=np.int64)[list(channels)]
+    return lowering.calibration.emit(name, ops.Dot(rows, TERNARY), source)
+
+
+@lower.register
+def _(layer: layers.Select, lowering: Lowering, node: Node) -> Value:
+    x = lowering.ready(lowering.source(node))
+    return replace(x, node=_channels(lowering, x.node, layer.channels, node.name))
 
 
 @lower.register
@@ -254,18 +229,14 @@ def _(layer: layers.Dense, lowering: Lowering, node: Node) -> Value:
 
 @lower.register
 def _(layer: layers.DepthwiseConv, lowering: Lowering, node: Node) -> Value:
-    x, windows = _window(lowering, node, layer.kernel, layer.stride, layer.padding)
-    channels = len(layer.weights)
-    gatherers = [Gatherer(row.reshape(1, -1)) for row in layer.weights]
-    for part in lowering.calibration.chunks(windows):
-        floats = lowering.floats[node.inputs[0]][part]
-        inputs = layers.patches(floats, layer.kernel, layer.stride, layer.padding)
-        compressed = x.scale * lowering.calibration.values(windows, part)
-        for channel, gatherer in enumerate(gatherers):
-            gatherer.add(
-                _rows(inputs)[:, channel::channels], _rows(compressed)[:, channel::channels]
-            )
-    found = [lowering.solve(gatherer) for gatherer in gatherers]
+    x = lowering.ready(lowering.source(node))
+    windows = _window(lowering, x.node, layer.slide, node.name)
+    inputs, channels = lowering.floats[node.inputs[0]], len(layer.weights)
+    problems = [
+        (Gatherer(row.reshape(1, -1)), slice(channel, None, channels))
+        for channel, row in enumerate(layer.weights)
+    ]
+    found = _compress(lowering, layer.slide, inputs, windows, x.scale, problems)
     weights = np.concatenate([one.weights for one in found])
     scale = np.concatenate([one.scale for one in found])
     op = ops.DepthwiseDot(weights, found[0].grid)
@@ -291,56 +262,86 @@ def _accumulators(lowering: Lowering, node: Node, dot: str, scale: Floats) -> Pe
 @lower.register
 def _(layer: layers.BatchNorm, lowering: Lowering, node: Node) -> Value:
     x = lowering.source(node)
-    if isinstance(x, Pending) and x.rectified:
+    if isinstance(x, Pending) and x.function is not None:
         x = lowering.ready(x)
+    factor, term = layer.factor, layer.term
     if isinstance(x, Ready):
+        if len(set(factor.tolist())) == 1 and factor[0] > 0 and not term.any():
+            return replace(x, scale=x.scale * float(factor[0]))
         x = lowering.pending(x, node.name)
-    scale, offset = layer.factor * x.scale, layer.factor * x.offset + layer.term
-    return Pending(x.node, scale, offset, node.name)
+    return Pending(x.node, factor * x.scale, factor * x.offset + term, node.name)
 
 
 @lower.register
-def _(layer: layers.Relu, lowering: Lowering, node: Node) -> Value:
+def _(layer: layers.Activation, lowering: Lowering, node: Node) -> Value:
     x = lowering.source(node)
-    if isinstance(x, Pending):
-        return replace(x, label=node.name, rectified=True)
-    if lowering.edge(x).grid.lo >= 0:
-        return x
-    return replace(lowering.pending(x, node.name), rectified=True)
+    if isinstance(x, Pending) and x.function is not None:
+        both = _both_clamps(x.function, layer)
+        if both is not None:
+            return replace(x, label=node.name, function=both)
+        x = lowering.ready(x)
+    if isinstance(x, Ready):
+        if isinstance(layer, layers.Relu) and lowering.edge(x).grid.lo >= 0:
+            return x
+        x = lowering.pending(x, node.name)
+    return replace(x, label=node.name, function=layer)
+
+
+def _both_clamps(first: layers.Activation, then: layers.Activation) -> Clip | None:
+    """Two clamps as one; None where one of them is another function."""
+    inner, outer = limits(first), limits(then)
+    if inner is None or outer is None:
+        return None
+    return Clip(*(min(max(end, outer[0]), outer[1]) for end in inner))
 
 
 @lower.register
 def _(layer: layers.MaxPool, lowering: Lowering, node: Node) -> Value:
-    x, windows = _window(lowering, node, layer.kernel, layer.stride, (0, 0, 0, 0))
+    x = lowering.ready(lowering.source(node))
+    # The least value of all wins against nothing that is there.
+    least = lowering.edge(x).grid.lo
+    windows = _window(lowering, x.node, layer.slide, node.name, least)
     op = ops.MaxPool(prod(layer.kernel))
     return Ready(lowering.calibration.emit(node.name, op, windows), x.scale)
 
 
 @lower.register
 def _(layer: layers.AveragePool, lowering: Lowering, node: Node) -> Value:
-    x, windows = _window(lowering, node, layer.kernel, layer.stride, (0, 0, 0, 0))
-    return _mean(lowering, node, x, windows, prod(layer.kernel))
+    return _mean(lowering, node, layer.slide)
 
 
 @lower.register
 def _(layer: layers.GlobalAveragePool, lowering: Lowering, node: Node) -> Value:
+    height, width, _ = lowering.network.shapes[node.inputs[0]]
+    return _mean(lowering, node, Slide((height, width)))
+
+
+def _mean(lowering: Lowering, node: Node, slide: Slide) -> Pending:
     x = lowering.ready(lowering.source(node))
-    height, width, channels = lowering.edge(x).shape
-    row = ops.Reshape((1, 1, height * width * channels))
-    windows = lowering.calibration.emit(f"{node.name}_window", row, x.node)
-    return _mean(lowering, node, x, windows, height * width)
-
-
-def _mean(lowering: Lowering, node: Node, x: Ready, windows: str, taps: int) -> Pending:
-    total = lowering.calibration.emit(f"{node.name}_sum", ops.SumPool(taps), windows)
-    return lowering.pending(Ready(total, x.scale), node.name, 1 / taps)
+    windows = _window(lowering, x.node, slide, node.name)
+    op = ops.SumPool(prod(slide.kernel))
+    total = lowering.calibration.emit(f"{node.name}_sum", op, windows)
+    return lowering.pending(Ready(total, x.scale), node.name, 1 / op.size)
 
 
 @lower.register
-def _(layer: layers.Flatten, lowering: Lowering, node: Node) -> Value:
+def _(layer: layers.Pad, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
-    op = ops.Reshape((lowering.edge(x).elements,))
-    return Ready(lowering.calibration.emit(node.name, op, x.node), x.scale)
+    op = ops.Window((1, 1), padding=layer.padding)
+    return replace(x, node=lowering.calibration.emit(node.name, op, x.node))
+
+
+@lower.register
+def _(layer: layers.Flatten | layers.Reshape, lowering: Lowering, node: Node) -> Value:
+    x = lowering.ready(lowering.source(node))
+    op = ops.Reshape(lowering.network.shapes[node.name])
+    return replace(x, node=lowering.calibration.emit(node.name, op, x.node))
+
+
+@lower.register
+def _(layer: layers.ArgMax, lowering: Lowering, node: Node) -> Value:
+    x = lowering.scores(node.inputs[0])
+    return Ready(lowering.calibration.emit(f"{node.name}_best", ops.TopK(1), x.node), 1.0)
 
 
 @lower.register

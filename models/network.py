@@ -1,19 +1,21 @@
 """Float networks: a graph of few layers, what compression and lowering start from.
 
-A saved network is a container of kind "bitwright.network", version 1: the document
+A saved network is a container of kind "bitwright.network", version 2: the document
 
     {"name": str, "input_shape": [H, W, C], "input_range": [] or [least, largest],
-     "metadata": {any JSON}, "nodes": [
+     "borders": {"input": border, "output": border}, "metadata": {any JSON}, "nodes": [
         {"name": str, "layer": class name, "inputs": [names], "parameters": {field: JSON}}, ...]}
 
-and for every array field of a layer the array "<node>.<field>".
+and for every array field of a layer the array "<node>.<field>".  A border holds those of "shape",
+"axes" and "finish" (`border.py`) that are not plain.  Version 1 has no borders, and fields that a
+layer lacks have their defaults.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -21,31 +23,26 @@ from typing import Any, cast
 
 import numpy as np
 
+from . import activations as activations  # makes the layers known
 from . import container
-from .fixed import ProgramError
-from .layers import (
-    SIZE_MAX,
-    BatchNorm,
-    Conv,
-    Dense,
-    DepthwiseConv,
-    Floats,
-    Layer,
-    Shape,
-    field_names,
-    layer_classes,
-)
+from .border import IDENTITY, Border
+from .fixed import BINARY, ProgramError
+from .layer import SIZE_MAX, Floats, Layer, Shape, field_names, layer_classes
+from .layers import BatchNorm, Conv, Dense, DepthwiseConv
+from .program import INPUT as INPUT
+from .program import Edge
 
-INPUT = "input"
 ELEMENTS_MAX = 1 << 28
-KIND, VERSION = "bitwright.network", 1
+KIND, VERSION, VERSIONS = "bitwright.network", 2, {1, 2}
 DOCUMENT_FIELDS = {
     "name": str,
     "input_shape": list,
     "input_range": list,
     "metadata": dict,
     "nodes": list,
+    "borders": dict,
 }
+BORDER_FIELDS = {"shape": list, "axes": list, "finish": str}
 NODE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 Linear = Conv | DepthwiseConv | Dense
@@ -66,7 +63,8 @@ class Network:
 
     Call it on (N, *input_shape) to get (N, *output shape); integers are computed in float64.
     `input_range` are the least and the largest input where inputs are integers, such as pixels.
-    `metadata` (who trained it, how well it does) is carried along and decides nothing.
+    `metadata` (who trained it, how well it does) is carried along and decides nothing.  Of the
+    borders only the layout and the finish are used: how the model's own frames differ from ours.
     """
 
     name: str
@@ -74,6 +72,8 @@ class Network:
     nodes: tuple[Node, ...]
     input_range: tuple[int, int] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    input_border: Border = IDENTITY
+    output_border: Border = IDENTITY
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
@@ -96,6 +96,8 @@ class Network:
                 f"network {self.name!r}: nothing reads {', '.join(map(repr, open_ends))}, and only "
                 "the last node is an output; connect or drop the others"
             )
+        self.input_border.check(self._edge(INPUT))
+        self.output_border.check(self._edge(self.output))
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -118,6 +120,26 @@ class Network:
     def output(self) -> str:
         """Name of the last node."""
         return self.nodes[-1].name
+
+    def _edge(self, name: str) -> Edge:
+        """A value's layout in the terms of borders; its range says nothing."""
+        return Edge.of(self.shapes[name], BINARY)
+
+    def accept(self, frames: Floats) -> Floats:
+        """Frames (N, ...) as the model's users hold them, or channels last, as channels last."""
+        frames, own = np.asarray(frames), self.input_border.own_shape(self._edge(INPUT))
+        if frames.shape[1:] == own and frames.ndim:
+            return self.input_border.inward(frames, self._edge(INPUT))
+        if own != self.input_shape and frames.shape[1:] != self.input_shape:
+            raise ProgramError(
+                f"network {self.name!r} takes inputs of shape {_with_batch(own)}, not "
+                f"{frames.shape}; reshape them"
+            )
+        return frames
+
+    def answer(self, frames: Floats) -> Floats:
+        """What the model itself gives for frames as its users hold them: own layout, finished."""
+        return self.output_border.answer(self(self.accept(frames)), self._edge(self.output))
 
     def run(self, x: Floats, until: str) -> Floats:
         """Compute up to the node `until` and return its value, (N, *shape)."""
@@ -144,10 +166,9 @@ class Network:
     def _check_input(self, x: Floats) -> Floats:
         x = np.asarray(x)
         if x.shape[1:] != self.input_shape or not x.shape:
-            wanted = ", ".join(map(str, ("N", *self.input_shape)))
             raise ProgramError(
-                f"network {self.name!r} takes inputs of shape ({wanted}), not {x.shape}; "
-                "reshape them (channels last)"
+                f"network {self.name!r} takes inputs of shape {_with_batch(self.input_shape)}, not "
+                f"{x.shape}; reshape them (channels last)"
             )
         if x.dtype.kind not in "iubf":
             raise ProgramError(
@@ -177,21 +198,53 @@ class Network:
             "input_range": list(self.input_range or ()),
             "metadata": dict(self.metadata),
             "nodes": nodes,
+            "borders": {
+                "input": _plain(self.input_border),
+                "output": _plain(self.output_border),
+            },
         }
         container.save(path, KIND, VERSION, document, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> Network:
         """Read a network that `save` wrote."""
-        document, arrays = container.load(path, KIND, [VERSION])
+        document, arrays = container.load(path, KIND, VERSIONS)
         try:
-            name, shape, ends, metadata, items = _fields(document, DOCUMENT_FIELDS)
+            document = {"borders": {"input": {}, "output": {}}} | document
+            name, shape, ends, metadata, items, borders = _fields(document, DOCUMENT_FIELDS)
             nodes = tuple(_node(item, arrays) for item in items)
             if arrays:
                 raise ProgramError(f"array {min(arrays)!r} belongs to no node; drop it")
-            return cls(name, tuple(shape), nodes, tuple(ends) or None, metadata)
+            ends = tuple(ends) or None
+            sides = [_border(side) for side in _fields(borders, {"input": dict, "output": dict})]
+            return cls(name, tuple(shape), nodes, ends, metadata, *sides)
         except ProgramError as error:
             raise ProgramError(f"{path}: {error}") from None
+
+
+def _with_batch(shape: Shape) -> str:
+    return f"({', '.join(map(str, ('N', *shape)))})"
+
+
+def _plain(border: Border) -> dict[str, Any]:
+    """The layout and finish of a border that are not those of a plain one, as JSON."""
+    values = {name: getattr(border, name) for name in BORDER_FIELDS}
+    changed = {name: v for name, v in values.items() if v != getattr(IDENTITY, name)}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in changed.items()}  # type: ignore[misc]
+
+
+def _border(document: dict[str, Any]) -> Border:
+    """Undo `_plain`."""
+    types = {name: kind for name, kind in BORDER_FIELDS.items() if name in document}
+    values = dict(zip(types, _fields(document, types), strict=True))
+    for name in types.keys() & {"shape", "axes"}:
+        if any(type(size) is not int or not 0 <= size <= SIZE_MAX for size in values[name]):
+            raise ProgramError(
+                f"the {name} of a border holds integers from 0 to {SIZE_MAX}, not "
+                f"{str(values[name])[:80]}"
+            )
+        values[name] = tuple(values[name])
+    return Border(**values)
 
 
 def _range(name: str, ends: Sequence[Any]) -> tuple[int, int]:
@@ -263,6 +316,7 @@ def _node(document: Any, arrays: container.Arrays) -> Node:
     cls = classes[layer]
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in parameters.items()}  # type: ignore[misc]
     values |= {key: arrays.pop(f"{name}.{key}") for key in cls.ranks if f"{name}.{key}" in arrays}
+    values = _defaults(cls) | values
     if values.keys() != set(field_names(cls)):
         raise ProgramError(
             f"node {name!r}: a {layer} has {', '.join(field_names(cls)) or 'no fields'}, "
@@ -272,6 +326,15 @@ def _node(document: Any, arrays: container.Arrays) -> Node:
         return Node(name, cls(**values), tuple(inputs))
     except ProgramError as error:
         raise ProgramError(f"node {name!r}: {error}") from None
+
+
+def _defaults(cls: type[Layer]) -> dict[str, Any]:
+    """The values of fields that older files lack."""
+    return {
+        item.name: item.default
+        for item in fields(cls)  # type: ignore[arg-type]  # all are dataclasses
+        if item.default is not MISSING
+    }
 
 
 def scaled(layer: Linear, factor: Floats, term: Floats) -> Linear:

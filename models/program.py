@@ -9,6 +9,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from fractions import Fraction
 from functools import cached_property
 from math import prod
 from typing import Any, ClassVar
@@ -25,6 +26,8 @@ Execute = Callable[..., Ints]
 """execute(op, inputs, output, *xs): computes an operator between its edges."""
 
 MAX_ELEMENTS = 1 << 28
+LEAST = Fraction(1, 1 << 900)
+"""The least scale at the input: doubles hold it, and its inverse, with all their digits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +161,11 @@ class Program:
             )
         if min(self.input_border.scale) <= 0:
             raise ProgramError("scales at the input are positive fractions")
+        if not all(LEAST <= scale <= 1 / LEAST for scale in self.input_border.scale):
+            raise ProgramError(
+                f"a scale at the input is {float(LEAST):.3g} to {float(1 / LEAST):.3g}, and this "
+                "one is beyond; rescale the inputs"
+            )
         self.input_border.check(self.input)
         self.output_border.check(self.output)
         if not self.consumers[INPUT]:

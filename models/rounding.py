@@ -74,12 +74,29 @@ def quotients(
     near |= np.abs(steps) > 2.0**51
     result = np.clip(_plain(mode, steps), -(2.0**62), 2.0**62).astype(np.int64)
     if bool(near.any()):
-        scales = np.broadcast_to(scale, values.shape)
-        offsets = np.broadcast_to(offset, values.shape)
-        for at in zip(*np.nonzero(near), strict=True):
-            exact = (Fraction(float(reals[at])) - offsets[at]) / scales[at]
-            result[at] = min(max(rounded(mode, exact), -(1 << 62)), 1 << 62)
+        result[near] = _exactly(reals, scale, offset, mode, near)
     return result
+
+
+def _exactly(
+    reals: NDArray[np.float64],
+    scale: NDArray[Any],
+    offset: NDArray[Any],
+    mode: str,
+    near: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """The rounded quotients where `near`, by fractions: each pair of value and scale once."""
+    parts = [
+        np.broadcast_to(np.arange(part.size).reshape(part.shape), reals.shape)[near]
+        for part in (scale, offset)
+    ]
+    rows = np.stack([reals[near], *(part.astype(np.float64) for part in parts)], 1)
+    unique, of = np.unique(rows, axis=0, return_inverse=True)
+    found: list[int] = []
+    for value, s, o in unique.tolist():
+        exact = (Fraction(value) - offset.reshape(-1)[int(o)]) / scale.reshape(-1)[int(s)]
+        found.append(min(max(rounded(mode, exact), -(1 << 62)), 1 << 62))
+    return np.array(found, np.int64)[of.reshape(-1)]
 
 
 def _plain(mode: str, steps: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,7 +6,8 @@ A container of kind "bitwright.program", version 1.  Its document holds
      "nodes": [{"name", "op", "inputs", "fields"}]}
 
 with a node's integers, tuples of integers and grids ([lo, hi, step]) in "fields"; its arrays are
-`input.lo`, `input.hi` and `node<i>.<field>`.  A border is {"scale", "offset"}, lists of fractions
+`input.lo`, `input.hi` and `node<i>.<field>`; a field in `ADDED` that is absent has the value stated
+there, and is left out where it has.  A border is {"scale", "offset"}, lists of fractions
 "numerator/denominator", and perhaps "rounding", "shape", "axes" and "finish" (`border.py`).
 """
 
@@ -27,6 +28,8 @@ from .program import Border, Edge, Node, Op, Program
 KIND, VERSION = "bitwright.program", 1
 NODES_MAX = 10_000
 NAME_MAX = 256
+ADDED: dict[str, Any] = {"Window.repeat": (1, 1)}
+"""Fields that operators gained after files without them were written, and what those files mean."""
 
 Json = dict[str, Any]
 
@@ -40,13 +43,13 @@ def save(program: Program, path: str | Path) -> None:
     nodes: list[Json] = []
     for number, node in enumerate(program.nodes):
         plain: Json = {}
+        name = type(node.op).__name__
         for item in fields(node.op):  # type: ignore[arg-type]  # every operator is a dataclass
             value = getattr(node.op, item.name)
             if isinstance(value, np.ndarray):
                 arrays[f"node{number}.{item.name}"] = _narrow(cast(Ints, value))
-            else:
+            elif value != ADDED.get(f"{name}.{item.name}"):
                 plain[item.name] = _plain(value)
-        name = type(node.op).__name__
         nodes.append({"name": node.name, "op": name, "inputs": list(node.inputs), "fields": plain})
     document: Json = {
         "name": program.name,
@@ -145,6 +148,8 @@ def _node(number: int, node: Json, arrays: container.Arrays) -> Node:
             values[item.name] = arrays[key]
         elif item.name in node["fields"]:
             values[item.name] = _field(name, item.name, str(item.type), node["fields"][item.name])
+        elif f"{kind.__name__}.{item.name}" in ADDED:
+            values[item.name] = ADDED[f"{kind.__name__}.{item.name}"]
         else:
             raise ProgramError(f"node {name!r} lacks the field {item.name!r}; save it again")
     inputs = tuple(_name(source) for source in _sequence(node["inputs"], "inputs"))

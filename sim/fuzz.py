@@ -38,6 +38,9 @@ from ..models.ops import (
     Dot,
     Requantise,
     Reshape,
+    Scale,
+    Select,
+    Table,
     Thresholds,
     TopK,
     Window,
@@ -317,8 +320,12 @@ def _fit(op: Op, edge: Edge) -> Op:
         return DepthwiseDot(op.weights[: max(1, channels // op.weights.shape[1])], op.grid)
     if isinstance(op, Thresholds):
         return Thresholds(op.thresholds[:channels], op.offset[:channels], op.step[:channels])
-    if isinstance(op, Requantise):
+    if isinstance(op, Table) and len(op.values) > 1:
+        return replace(op, values=op.values[:channels])
+    if isinstance(op, Requantise | Scale):
         return replace(op, multiplier=op.multiplier[:channels], bias=op.bias[:channels])
+    if isinstance(op, Select):
+        return Select(op.channels[op.channels < channels])
     if isinstance(op, TopK):
         return TopK(min(op.k, channels))
     if isinstance(op, Reshape) and prod(op.shape) != edge.elements:
@@ -420,8 +427,15 @@ def _lesser(op: Op) -> Iterator[Op]:
         yield Dot(op.weights[: (len(op.weights) + 1) // 2], op.grid)
     elif isinstance(op, Thresholds) and op.thresholds.shape[1] > 1:
         yield replace(op, thresholds=op.thresholds[:, : op.thresholds.shape[1] // 2])
+    elif isinstance(op, Select) and len(op.channels) > 1:
+        half = len(op.channels) // 2
+        yield from (Select(op.channels[:half]), Select(op.channels[half:]))
     elif isinstance(op, TopK) and op.k > 1:
         yield TopK(op.k - 1)
+    elif isinstance(op, Scale) and op.bias.any():
+        yield replace(op, bias=np.zeros_like(op.bias))
+    elif isinstance(op, Table) and len(op.values) > 1:
+        yield replace(op, values=op.values[:1])
 
 
 _PLAIN_WINDOW: dict[str, Any] = {
@@ -429,6 +443,7 @@ _PLAIN_WINDOW: dict[str, Any] = {
     "padding": (0, 0, 0, 0),
     "dilation": (1, 1),
     "pad": 0,
+    "repeat": (1, 1),
 }
 
 

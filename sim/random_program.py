@@ -31,7 +31,10 @@ from ..models.ops import (
     MaxPool,
     Requantise,
     Reshape,
+    Scale,
+    Select,
     SumPool,
+    Table,
     Thresholds,
     TopK,
     Window,
@@ -42,6 +45,8 @@ MOST_LAYERS = 6
 MOST_NODES = 10
 MOST_CYCLES = 1500
 MOST_ELEMENTS = 400
+MOST_ENTRIES = 64
+"""Values of a table's input."""
 WIDEST = 44
 """Bits of an element: wider edges show nothing new and make simulators slow."""
 MOST_PRODUCTS = 24
@@ -212,12 +217,25 @@ def _window(draft: _Draft, at: str) -> str:
         edge = draft.edges[at]
     kernel = (_between(rng, 1, 3), _between(rng, 1, 3))
     stride = (_between(rng, 1, 3), _between(rng, 1, 3)) if rng.random() < 0.4 else (1, 1)
-    dilation = (_between(rng, 1, 3), _between(rng, 1, 3)) if rng.random() < 0.35 else (1, 1)
+    dilation = (_between(rng, 1, 3), _between(rng, 1, 3)) if rng.random() < 0.5 else (1, 1)
     padding = (0, 0, 0, 0)
     if rng.random() < 0.6:
-        top, left, bottom, right = rng.integers(0, 3 if rng.random() < 0.8 else 5, 4).tolist()
+        least = _pick(rng, (0, -2))
+        top, left, bottom, right = rng.integers(least, 3 if rng.random() < 0.8 else 5, 4).tolist()
         padding = (top, left, bottom, right)
     return draft.add(Window(kernel, stride, padding, dilation, _pad(rng, edge)), at)
+
+
+def _resize(draft: _Draft, at: str) -> str:
+    """Rows and columns repeated, or a part of them kept, perhaps in steps."""
+    rng = draft.rng
+    if len(draft.edges[at].shape) != 3:
+        at = _image(draft, at)
+    if rng.random() < 0.7:
+        return draft.add(Window((1, 1), repeat=(_between(rng, 1, 3), _between(rng, 2, 3))), at)
+    top, left, bottom, right = (-rng.integers(0, 3, 4)).tolist()
+    stride = (_between(rng, 1, 2), _between(rng, 1, 3))
+    return draft.add(Window((1, 1), stride, (top, left, bottom, right)), at)
 
 
 def _pad(rng: Generator, edge: Edge) -> int:
@@ -360,6 +378,44 @@ def _requantise(draft: _Draft, at: str) -> str:
     return draft.add(Requantise(multiplier, bias, shift, lo, hi), at)
 
 
+def _scale(draft: _Draft, at: str) -> str:
+    """Any multipliers, or none but powers of two, signs or ones; biases alike."""
+    rng, channels = draft.rng, draft.edges[at].channels
+    reach = 1 << _between(rng, 1, 10)
+    kind = rng.random()
+    if kind < 0.4:
+        multiplier = rng.integers(-reach, reach, channels, endpoint=True)
+    elif kind < 0.7:
+        multiplier = _slopes(rng, channels) << rng.integers(0, 4, channels)
+        multiplier *= rng.random(channels) > 0.1
+    else:
+        multiplier = _slopes(rng, channels)
+    bias = rng.integers(-reach, reach, channels, endpoint=True) * (rng.random() < 0.6)
+    if rng.random() < 0.3:
+        multiplier, bias = np.full_like(multiplier, multiplier[0]), np.full_like(bias, bias[0])
+    return draft.add(Scale(multiplier, bias), at)
+
+
+def _table(draft: _Draft, at: str) -> str:
+    """A table for each channel or one for all, of signs or of any numbers."""
+    if not _is_short(draft.edges[at]):
+        at = _thresholds(draft, at)
+    rng, edge = draft.rng, draft.edges[at]
+    if not _is_short(edge):
+        raise ProgramError("a random table shows nothing new beyond this size")
+    lo, hi = edge.grid.lo - _pick(rng, (0, 0, 3)), edge.grid.hi + _pick(rng, (0, 0, 3))
+    shape = (edge.channels if rng.random() < 0.6 else 1, hi - lo + 1)
+    if rng.random() < 0.3:
+        return draft.add(Table(rng.choice([-1, 1], shape), lo), at)
+    grid = _grid(rng)
+    return draft.add(Table(rng.integers(grid.lo, grid.hi, shape, endpoint=True), lo), at)
+
+
+def _is_short(edge: Edge) -> bool:
+    """Whether a table may have an entry for each value."""
+    return edge.grid.hi - edge.grid.lo < MOST_ENTRIES
+
+
 def _reshape(draft: _Draft, at: str) -> str:
     elements = draft.edges[at].elements
     if draft.rng.random() < 0.4:
@@ -370,6 +426,19 @@ def _reshape(draft: _Draft, at: str) -> str:
     return draft.add(Reshape((rows, elements // rows)), at)
 
 
+def _select(draft: _Draft, at: str) -> str:
+    """A range of channels, every few of them, or any."""
+    rng, channels = draft.rng, draft.edges[at].channels
+    kind = _pick(rng, ("range", "range", "steps", "any"))
+    if kind == "any":
+        kept = np.flatnonzero(rng.random(channels) < 0.5)
+    else:
+        step = _between(rng, 2, 4) if kind == "steps" else 1
+        begin, end = np.sort(rng.choice(channels + 1, 2, replace=False)).tolist()
+        kept = np.arange(begin, end, step)
+    return draft.add(Select(kept), at)
+
+
 def _top_k(draft: _Draft, at: str) -> str:
     return draft.add(TopK(_between(draft.rng, 1, min(4, draft.edges[at].channels))), at)
 
@@ -377,14 +446,21 @@ def _top_k(draft: _Draft, at: str) -> str:
 def _branch(draft: _Draft, at: str) -> str:
     """Up to two layers that keep the shape: one side of a fork."""
     for _ in range(_between(draft.rng, 0, 2)):
-        kind = _pick(draft.rng, ("requantise", "thresholds", "dot"))
+        kind = _pick(draft.rng, ("requantise", "thresholds", "scale", "dot"))
         if kind == "dot":
             channels = draft.edges[at].channels
             weights, grid = _weights(draft.rng, (channels, channels))
             at = draft.add(Dot(weights, grid), at)
         else:
-            at = _requantise(draft, at) if kind == "requantise" else _thresholds(draft, at)
+            at = _POINTWISE[kind](draft, at)
     return at
+
+
+_POINTWISE: dict[str, Layer] = {
+    "requantise": _requantise,
+    "thresholds": _thresholds,
+    "scale": _scale,
+}
 
 
 def _residual(draft: _Draft, at: str) -> str:
@@ -414,8 +490,9 @@ def _skip(draft: _Draft, at: str) -> str:
 
 _LAYERS: tuple[Layer, ...] = (
     _window, _window, _convolution, _convolution, _binary_convolution, _binary_convolution,
-    _windowed_pool, _dot, _dot, _depthwise, _max_pool, _sum_pool, _global_pool, _thresholds,
-    _thresholds, _requantise, _requantise, _reshape, _top_k, _residual, _parallel, _skip,
+    _windowed_pool, _windowed_pool, _dot, _dot, _depthwise, _max_pool, _sum_pool, _global_pool,
+    _thresholds, _thresholds, _requantise, _requantise, _reshape, _top_k, _residual, _parallel,
+    _skip, _scale, _table, _select, _resize,
 )  # fmt: skip
 """Each as likely as it stands here often."""
 
@@ -521,8 +598,12 @@ def _operator_features(op: Op, edge: Edge) -> set[str]:
         return {f"{type(op).__name__}, {_weight_kind(op.grid)} x {_values(edge)}"}
     if isinstance(op, Thresholds):
         return _threshold_features(op, edge)
+    if isinstance(op, Scale):
+        return _scale_features(op)
     flags = {
         "Requantise, negative multiplier": isinstance(op, Requantise) and op.multiplier.min() < 0,
+        "Select, a range": isinstance(op, Select) and bool((np.diff(op.channels) == 1).all()),
+        "Table, one for all": isinstance(op, Table) and len(op.values) == 1 < edge.channels,
         "global pool": isinstance(op, MaxPool | SumPool) and edge.shape[:-1] == (1, 1),
         "flatten": isinstance(op, Reshape) and len(op.shape) == 1,
         "TopK, several": isinstance(op, TopK) and op.k > 1,
@@ -535,6 +616,8 @@ def _window_features(op: Window, edge: Edge) -> set[str]:
         "padding": max(op.padding) > 0,
         "padding of bipolar values": max(op.padding) > 0 and edge.step == 2,
         "padding, not by 0": max(op.padding) > 0 and op.pad != 0,
+        "cropping": min(op.padding) < 0,
+        "repetition": op.repeats,
         "stride": max(op.stride) > 1,
         "dilation": max(op.dilation) > 1 and op.reach != op.kernel,
     }
@@ -549,6 +632,16 @@ def _threshold_features(op: Thresholds, edge: Edge) -> set[str]:
     if bool(((op.thresholds > edge.hi[:, None]) | (op.thresholds <= edge.lo[:, None])).any()):
         found.add("Thresholds outside the range")
     return found
+
+
+def _scale_features(op: Scale) -> set[str]:
+    sizes = np.abs(op.multiplier)
+    flags = {
+        "Scale, no multiplier": not (sizes & (sizes - 1)).any(),
+        "Scale, no bias": not op.bias.any(),
+        "Scale, negative multiplier": op.multiplier.min() < 0,
+    }
+    return {name for name, there in flags.items() if there}
 
 
 def _weight_kind(grid: Grid) -> str:

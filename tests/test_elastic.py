@@ -16,7 +16,18 @@ from bitwright.hw.fifo import Fifo
 from bitwright.hw.fork import Fork
 from bitwright.hw.unit import Fold, Place, Port, Unit, component, input_names, output_names
 from bitwright.models.fixed import BINARY, TERNARY, Grid, signed, unsigned
-from bitwright.models.ops import Add, Concatenate, Dot, MaxPool, Requantise, TopK, Window
+from bitwright.models.ops import (
+    Add,
+    Concatenate,
+    Dot,
+    MaxPool,
+    Requantise,
+    Scale,
+    Select,
+    Table,
+    TopK,
+    Window,
+)
 from bitwright.models.program import Edge, Op
 
 FRAMES = 4
@@ -40,7 +51,8 @@ def drive(
         sent, offered = dict.fromkeys(words, 0), dict.fromkeys(words, False)
         waiting: dict[str, int] = {}
         for _ in range(40_000):
-            if all(len(got[name]) >= wanted[name] for name in wanted):
+            taken = all(sent[name] == len(queue) for name, queue in words.items())
+            if taken and all(len(got[name]) >= wanted[name] for name in wanted):
                 break
             for name, queue in words.items():
                 port = unit.stream(name)
@@ -67,6 +79,8 @@ def drive(
                     got[name].append(payload)
                 elif valid:
                     waiting[name] = payload
+        for name in words:
+            ctx.set(unit.stream(name).valid, 0)
         for _ in range(20):
             for name in wanted:
                 ctx.set(unit.stream(name).ready, 1)
@@ -130,10 +144,19 @@ OPERATORS: dict[str, tuple[Op, tuple[Edge, ...], Fold]] = {
     "xnor dot": (Dot(RNG.choice([-1, 1], (3, 6)), BINARY), (SIGNS,), Fold(1, 2)),
     "max pool": (MaxPool(3), (EDGE,), Fold(1)),
     "requantise": (Requantise(np.arange(6), np.arange(6), 2, -8, 7), (EDGE,), Fold(3)),
+    "scale": (Scale(np.arange(6) - 3, np.arange(6)), (EDGE,), Fold(3)),
+    "select": (Select(np.array([2, 3])), (EDGE,), Fold(1, 1)),
     "sign": (sign(6), (EDGE,), Fold(2)),
+    "table": (Table(RNG.integers(-8, 8, (6, 64)), -32), (EDGE,), Fold(2)),
     "top": (TopK(2), (Edge.of((4, 6), unsigned(2)),), Fold(2, 3)),
     "window": (
         Window((2, 2), (1, 2), (1, 1, 0, 1)), (Edge.of((3, 4, 2), signed(3)),), Fold(1, 1)
+    ),
+    "window, cropped": (
+        Window((2, 1), padding=(-1, 1, 0, -2)), (Edge.of((4, 4, 2), signed(3)),), Fold(1, 1)
+    ),
+    "window, repeated": (
+        Window((1, 1), repeat=(3, 2)), (Edge.of((3, 2, 2), signed(3)),), Fold(1, 1)
     ),
 }  # fmt: skip
 

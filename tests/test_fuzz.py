@@ -74,7 +74,8 @@ def test_five_witnesses_agree_on_random_programs():
     assert not total.failures, "\n".join(lines)
     assert total.cases == PROGRAMS >= 100
     wanted = [*OPERATORS, "branch", "padding", "folding with both factors above 1"]
-    wanted += ["dilation", "stalls at the source", "stalls at the sink", "no stalls"]
+    wanted += ["dilation", "cropping", "repetition"]
+    wanted += ["stalls at the source", "stalls at the sink", "no stalls"]
     seldom = {name: total.coverage[name] for name in wanted if total.coverage[name] < 10}
     assert not seldom
     assert {*fuzz.ENGINES, "definition", "verilog"} == set(total.seconds)

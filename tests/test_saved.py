@@ -5,10 +5,12 @@ import zipfile
 
 import numpy as np
 import pytest
-from programs import binary_convolution, every_operator, frames
+from programs import binary_convolution, chain, every_operator, frames
 
 from bitwright.models import container
-from bitwright.models.fixed import ProgramError
+from bitwright.models.fixed import BINARY, ProgramError
+from bitwright.models.ops import Window
+from bitwright.models.program import Edge
 from bitwright.models.saved import KIND, VERSION, load, save
 
 
@@ -20,6 +22,17 @@ def test_a_program_comes_back_as_it_was(program, tmp_path):
     assert [str(edge) for edge in back.edges.values()] == [str(e) for e in program.edges.values()]
     x = frames(program, 3)
     np.testing.assert_array_equal(back(x), program(x))
+
+
+def test_a_file_of_before_a_field_was_added_means_what_it_meant(tmp_path):
+    """`Window.repeat` came later: it is not written where it is as before, and read as that."""
+    program, pixel = binary_convolution(), Edge.of((2, 2, 1), BINARY)
+    repeating = chain("repeating", pixel, Window((1, 1), repeat=(2, 3)))
+    for made, saved in ((program, False), (repeating, True)):
+        save(made, tmp_path / "p.npz")
+        document, _ = container.load(tmp_path / "p.npz", KIND, {VERSION})
+        assert ("repeat" in document["nodes"][0]["fields"]) == saved
+        assert load(tmp_path / "p.npz").digest == made.digest
 
 
 def test_the_same_program_gives_the_same_bytes(tmp_path):
@@ -54,6 +67,10 @@ CHANGES = {
     "the kernel of node 'window0' is a list of integers": lambda d, a: d["nodes"][0][
         "fields"
     ].update(kernel=["3", 3]),
+    "node 'window0' lacks the field 'pad'": lambda d, a: d["nodes"][0]["fields"].pop("pad"),
+    "node 'window0': Window repeat has 2 integers from 1 to 65536": lambda d, a: d["nodes"][0][
+        "fields"
+    ].update(repeat=[0, 1]),
     "node 'dot1' lacks the field 'weights'": lambda d, a: a.pop("node1.weights"),
     "node 'dot1': Dot weights span -1..5": lambda d, a: a.update(
         {"node1.weights": np.where(np.arange(288).reshape(8, 36) == 0, 5, a["node1.weights"])}

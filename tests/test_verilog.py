@@ -54,7 +54,10 @@ from bitwright.models.ops import (
     MaxPool,
     Requantise,
     Reshape,
+    Scale,
+    Select,
     SumPool,
+    Table,
     Thresholds,
     TopK,
     Window,
@@ -94,17 +97,21 @@ def everything() -> Design:
         Node("pairs", Window((1, 2)), ("small",)),
         Node("largest", MaxPool(2), ("pairs",)),
         Node("depthwise", DepthwiseDot(weights(signed_grid(3), 4, 2), signed_grid(3)), ("pairs",)),
-        Node("both", Concatenate(), ("largest", "depthwise")),
+        Node("scaled", Scale(RNG.integers(-9, 9, 4), RNG.integers(-9, 9, 4)), ("depthwise",)),
+        Node("squares", Table(np.arange(-8, 8)[None] ** 2, -8), ("largest",)),
+        Node("both", Concatenate(), ("squares", "scaled")),
         Node("flat", Reshape((1, 1, 3 * 5 * 8)), ("both",)),
         Node("total", SumPool(3), ("flat",)),
         Node("wide", Dot(weights(signed_grid(4), 6, 40), signed_grid(4)), ("total",)),
-        Node("best", TopK(2), ("wide",)),
+        Node("some", Select(np.array([0, 2, 4])), ("wide",)),
+        Node("best", TopK(2), ("some",)),
     )  # fmt: skip
     folds = {
         "win": Fold(1, 2), "padded": Fold(2, 6), "sign": Fold(2), "xnor": Fold(4, 2),
         "steps": Fold(4), "ternary": Fold(1, 4), "sum": Fold(2), "small": Fold(2),
         "pairs": Fold(1, 4), "largest": Fold(2), "depthwise": Fold(4), "both": Fold(1, 1),
-        "total": Fold(1), "wide": Fold(3, 8), "best": Fold(2, 3),
+        "scaled": Fold(2), "squares": Fold(4),
+        "total": Fold(1), "wide": Fold(3, 8), "some": Fold(1, 2), "best": Fold(2, 3),
     }  # fmt: skip
     program = Program("every op", Edge.of((6, 6, 2), BINARY), nodes)
     return Design(program, folds, {"sign__fifo": 40, "win": 20})
@@ -375,6 +382,14 @@ UNITS: dict[str, Callable[[], Any]] = {
         Buffered(Window((3, 2), stride=(2, 1), padding=(1, 0, 1, 1))), Fold(1, 2), PIXELS,
         output=Window((3, 2), stride=(2, 1), padding=(1, 0, 1, 1)).infer(PIXELS),
     ),
+    "window_cropped": lambda: unit(
+        Buffered(Window((2, 2), padding=(-2, 1, 0, -1))), Fold(1, 2), PIXELS,
+        output=Window((2, 2), padding=(-2, 1, 0, -1)).infer(PIXELS),
+    ),
+    "window_repeated": lambda: unit(
+        Buffered(Window((1, 1), repeat=(2, 3))), Fold(1, 2), PIXELS,
+        output=Window((1, 1), repeat=(2, 3)).infer(PIXELS),
+    ),
     "dot_xnor": lambda: unit(
         Dot(weights(BINARY, 4, 12), BINARY), Fold(2, 6), Edge.of((3, 12), BINARY)
     ),
@@ -394,6 +409,19 @@ UNITS: dict[str, Callable[[], Any]] = {
     "requantise": lambda: unit(
         Requantise(RNG.integers(-9, 9, 12), RNG.integers(-30, 30, 12), 4, -3, 4), Fold(3), VECTORS
     ),
+    "scale": lambda: unit(
+        Scale(RNG.integers(-9, 9, 12), RNG.integers(-30, 30, 12)), Fold(3), VECTORS
+    ),
+    "scale_shifts": lambda: unit(
+        Scale(RNG.choice([-4, -1, 0, 1, 2], 12), RNG.integers(-30, 30, 12)), Fold(3), VECTORS
+    ),
+    "scale_constant": lambda: unit(Scale(np.full(12, -1), np.full(12, 3)), Fold(3), VECTORS),
+    "table": lambda: unit(Table(RNG.integers(-9, 9, (12, 16)), -8), Fold(3), VECTORS),
+    "table_far": lambda: unit(
+        Table(RNG.integers(-9, 9, (1, 6)), 50), Fold(4), Edge.of((3, 12), Grid(50, 55))
+    ),
+    "select": lambda: unit(Select(np.array([2, 3, 7])), Fold(1, 1), VECTORS),
+    "select_lanes": lambda: unit(Select(np.array([4, 6, 8, 10])), Fold(2, 4), VECTORS),
     "max_pool": lambda: unit(MaxPool(3), Fold(2), VECTORS),
     "sum_pool": lambda: unit(SumPool(3), Fold(2), VECTORS),
     "depthwise": lambda: unit(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bitwright.hw.design import Design, with_depths
 from bitwright.hw.unit import Fold
+from bitwright.hw.window import Buffered, walk_of
 from bitwright.models.fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed, unsigned
 from bitwright.models.ops import Window
 from bitwright.models.program import Edge
@@ -21,13 +22,17 @@ def naive(op: Window, x: Ints) -> Ints:
     frames, height, width, _ = x.shape
     (kh, kw), (sy, sx), (dy, dx) = op.kernel, op.stride, op.dilation
     top, left, bottom, right = op.padding
-    rows = range(0, height + top + bottom - (kh - 1) * dy, sy)
-    columns = range(0, width + left + right - (kw - 1) * dx, sx)
+    seen_rows = [row for row in range(height) for _ in range(op.repeat[0])]
+    seen_columns = [column for column in range(width) for _ in range(op.repeat[1])]
+    rows = range(0, len(seen_rows) + top + bottom - (kh - 1) * dy, sy)
+    columns = range(0, len(seen_columns) + left + right - (kw - 1) * dx, sx)
     y = []
     for frame, oy, ox, ky, kx in product(range(frames), rows, columns, range(kh), range(kw)):
         iy, ix = oy + ky * dy - top, ox + kx * dx - left
-        inside = 0 <= iy < height and 0 <= ix < width
-        y.append(x[frame, iy, ix] if inside else np.full_like(x[0, 0, 0], op.pad))
+        if 0 <= iy < len(seen_rows) and 0 <= ix < len(seen_columns):
+            y.append(x[frame, seen_rows[iy], seen_columns[ix]])
+        else:
+            y.append(np.full_like(x[0, 0, 0], op.pad))
     return np.array(y).reshape(frames, len(rows), len(columns), -1)
 
 
@@ -51,6 +56,21 @@ CASES = {
     "one column": ((6, 1, 2), Window((3, 1), padding=(1, 0, 1, 0))),
     "one pixel": ((1, 1, 4), Window((1, 1))),
     "one pixel in padding": ((1, 1, 2), Window((3, 3), padding=(1, 1, 1, 1))),
+    "cropped": ((6, 5, 4), Window((2, 2), padding=(-1, -2, -2, -1))),
+    "cropped above": ((5, 3, 2), Window((2, 1), padding=(-2, 0, 0, 0))),
+    "cropped below": ((5, 3, 2), Window((2, 1), padding=(0, 0, -2, 0))),
+    "cropped to one pixel": ((4, 5, 2), Window((1, 1), padding=(-2, -3, -1, -1))),
+    "cropped and padded": ((5, 4, 2), Window((2, 3), padding=(-1, 1, 2, -2))),
+    "cropped at the left, padded above": ((4, 5, 2), Window((3, 2), padding=(2, -2, 0, 0))),
+    "a slice with steps": ((7, 6, 2), Window((1, 1), (2, 3), (-1, -2, 0, 0))),
+    "cropped and dilated": ((8, 7, 1), Window((2, 2), (1, 2), (-2, -1, 1, 0), (3, 2))),
+    "cropped until padding alone is left": ((2, 3, 2), Window((2, 1), padding=(3, 0, -2, 0))),
+    "repeated": ((3, 4, 4), Window((1, 1), repeat=(2, 2))),
+    "repeated rows": ((3, 2, 2), Window((1, 1), repeat=(3, 1))),
+    "repeated columns": ((3, 2, 2), Window((1, 1), repeat=(1, 3))),
+    "one row repeated": ((1, 4, 2), Window((1, 1), repeat=(3, 2))),
+    "one column repeated": ((4, 1, 2), Window((1, 1), repeat=(2, 3))),
+    "one pixel repeated": ((1, 1, 1), Window((1, 1), repeat=(2, 3))),
 }
 
 
@@ -111,7 +131,7 @@ small = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
 @given(size=sizes, kernel=small, stride=small, dilation=small,
-       padding=st.tuples(*[st.integers(0, 3)] * 4), channels=st.integers(1, 3))  # fmt: skip
+       padding=st.tuples(*[st.integers(-3, 3)] * 4), channels=st.integers(1, 3))  # fmt: skip
 def test_any_geometry_is_exact(size, kernel, stride, dilation, padding, channels):
     op, edge = Window(kernel, stride, padding, dilation), Edge.of((*size, channels), signed(4))
     assume(fits_in(op, edge))
@@ -127,7 +147,7 @@ def test_random_geometries_in_hardware(seed: int):
         return tuple(rng.integers(low, high, count, endpoint=True).tolist())
 
     while True:
-        op = Window(draw(1, 3, 2), draw(1, 3, 2), draw(0, 3, 4), draw(1, 2, 2), int(rng.choice([-1, 0])))  # type: ignore[arg-type]  # fmt: skip # noqa: E501
+        op = Window(draw(1, 3, 2), draw(1, 3, 2), draw(-2, 3, 4), draw(1, 2, 2), int(rng.choice([-1, 0])))  # type: ignore[arg-type]  # fmt: skip # noqa: E501
         edge = Edge.of((*draw(1, 5, 2), 2), [BINARY, signed(3)][seed % 2])
         if fits_in(op, edge):
             break
@@ -141,6 +161,46 @@ def fits_in(op: Window, edge: Edge) -> bool:
     except ProgramError:
         return False
     return True
+
+
+@given(size=sizes, repeat=small, channels=st.integers(1, 3))
+def test_any_repetition_is_exact(size, repeat, channels):
+    op, edge = Window((1, 1), repeat=repeat), Edge.of((*size, channels), signed(4))
+    check_values(one_node(op, edge), samples(edge, 3), lambda x: naive(op, x))
+
+
+@pytest.mark.parametrize("simd", [1, 2, 3, 6])
+@pytest.mark.parametrize("repeat", [(2, 2), (1, 3), (2, 1)])
+def test_repeating_in_every_folding(repeat: tuple[int, int], simd: int):
+    op, edge = Window((1, 1), repeat=repeat), Edge.of((3, 2, 6), BINARY)
+    check_unit(op, edge, lambda x: naive(op, x), Fold(1, simd), frames=3, seed=simd)
+
+
+@pytest.mark.parametrize(
+    ("op", "words"),
+    [
+        (Window((1, 1), padding=(-4, -1, 0, 0)), 1),
+        (Window((2, 1), padding=(-3, 0, 0, 0)), 7),
+        (Window((1, 1), (3, 1), padding=(-2, 0, 0, 0)), 1),
+        (Window((1, 1), repeat=(1, 4)), 1),
+        (Window((1, 1), repeat=(2, 1)), 6),
+    ],
+)
+def test_a_ring_holds_only_what_is_read_again(op: Window, words: int):
+    """Rows cropped away take no room; a line that is repeated takes its own."""
+    design = Design(one_node(op, Edge.of((8, 6, 1), signed(4))), {}, {})
+    assert walk_of(Buffered(op), design.by_name["unit"].place)[0].least_depth == words
+
+
+@pytest.mark.parametrize(
+    "op", [Window((2, 2), padding=(-1, -1, 0, -1)), Window((1, 1), repeat=(2, 2))]
+)
+@pytest.mark.parametrize("more", [1, 5, 30])
+def test_cropping_and_repeating_in_any_ring(op: Window, more: int):
+    design = Design(one_node(op, Edge.of((4, 5, 2), signed(3))), {}, {})
+    depth = walk_of(Buffered(op), design.by_name["unit"].place)[0].least_depth + more
+    x = samples(design.program.input, 3)
+    check_hardware(with_depths(design, {"unit": depth}), x, stalls(0.3, more))
 
 
 @pytest.mark.parametrize("more", [0, 1, 2, 7, 40])
@@ -164,9 +224,10 @@ def test_a_ring_too_small_is_refused():
         ("kernel", (3, 0), 2, 1),
         ("kernel", (3,), 2, 1),
         ("stride", (1, 65537), 2, 1),
-        ("padding", (1, 1), 4, 0),
-        ("padding", (0, 0, -1, 0), 4, 0),
+        ("padding", (1, 1), 4, -65536),
+        ("padding", (0, 0, -65537, 0), 4, -65536),
         ("dilation", (0, 1), 2, 1),
+        ("repeat", (2, 0), 2, 1),
     ],
 )
 def test_parameters_out_of_range(field: str, value: tuple[int, ...], size: int, least: int):
@@ -184,6 +245,40 @@ def test_the_kernel_fits_the_padded_input():
         "Window reaches 5x1, beyond the padded input of 4x3; pad more or use a smaller kernel"
     ):
         Window((3, 1), padding=(1, 0, 0, 0), dilation=(2, 1)).infer(Edge.of((3, 3, 1), BINARY))
+
+
+def test_cropping_leaves_room_for_the_kernel():
+    with refused(
+        "Window reaches 1x1, beyond the padded input of 0x3; pad more or use a smaller kernel"
+    ):
+        Window((1, 1), padding=(-2, 0, -1, 0)).infer(Edge.of((3, 3, 1), BINARY))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "plain"),
+    [
+        ("kernel", (1, 2), (1, 1)),
+        ("stride", (2, 1), (1, 1)),
+        ("padding", (0, -1, 0, 0), (0, 0, 0, 0)),
+        ("dilation", (1, 3), (1, 1)),
+    ],
+)
+def test_repeating_goes_with_one_tap_alone(
+    field: str, value: tuple[int, ...], plain: tuple[int, ...]
+):
+    with refused(
+        f"a Window with repeat (1, 2) has {field} {plain}, not {value}; put a second Window "
+        "behind it"
+    ):
+        Window(**{"kernel": (1, 1), "repeat": (1, 2), field: value})  # type: ignore[arg-type]
+
+
+def test_a_frame_of_repetitions_is_limited():
+    with refused(
+        f"Window makes {2**32} values of a frame, above the limit of {2**28}; use a smaller "
+        "kernel or input"
+    ):
+        Window((1, 1), repeat=(2**16, 2**16)).infer(Edge.of((1, 1, 1), BINARY))
 
 
 def test_padding_beyond_64_bits_is_refused():

@@ -47,6 +47,8 @@ ROWS = {
     "Flatten",
 }
 """Operators before which the order of the graph is kept."""
+AXES_MAX = 6
+"""Axes of an output whose orders are all tried."""
 
 
 def channels_first(graph: Graph) -> bool:
@@ -146,16 +148,34 @@ def finish(chain: Chain) -> tuple[Chain, str]:
 def answer(affine: Affine, name: str, shape: tuple[int, ...], index: Ints) -> Border:
     """How the program's outputs become the graph's output of `shape`."""
     border = _border(affine.scale, affine.offset, FLOOR)
+    axes = _order(index)
+    if axes is None:
+        raise ProgramError(
+            "the graph's output is in an order that hardware does not give; end the graph before "
+            "the last transposition"
+        )
+    plain = axes == tuple(range(index.ndim))
+    own = None if shape == index.shape else shape
+    return replace(
+        border, rounding=Border().rounding, shape=own, axes=() if plain else axes, finish=name
+    )
+
+
+def _order(index: Ints) -> tuple[int, ...] | None:
+    """The order of the program's axes in which its elements lie as in the tensor."""
     for axes in permutations(range(index.ndim)):
         wanted = np.arange(index.size).reshape([index.shape[axis] for axis in axes])
         if bool((wanted.transpose(np.argsort(axes)) == index).all()):
-            plain = axes == tuple(range(index.ndim))
-            own = None if shape == index.shape else shape
-            return replace(
-                border, rounding=Border().rounding, shape=own, axes=() if plain else axes,
-                finish=name,
-            )  # fmt: skip
-    raise ProgramError(
-        "the graph's output is in an order that hardware does not give; end the graph before the "
-        "last transposition"
-    )
+            return axes
+    return None
+
+
+def unflattened(shape: tuple[int, ...], index: Ints) -> tuple[int, ...] | None:
+    """The tensor's own axes in the order of the program; None where no reshape is of use."""
+    if _order(index) is not None or len(shape) > AXES_MAX:
+        return None
+    for axes in permutations(range(len(shape))):
+        wanted = np.arange(index.size).reshape(shape).transpose(axes)
+        if bool((wanted.reshape(-1) == index.reshape(-1)).all()):
+            return wanted.shape
+    return None

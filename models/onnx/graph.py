@@ -22,7 +22,8 @@ ONNX, QONNX, MICROSOFT = "", "qonnx", "microsoft"
 class Tensor:
     """A graph input or output: its name, NumPy dtype name and shape, the batch first.
 
-    A dimension that the file leaves open is None.
+    A dimension that the file leaves open is None.  "bfloat16", "int4", "uint4", "int2" and "uint2"
+    are called by their ONNX names.
     """
 
     name: str
@@ -55,7 +56,8 @@ class Graph:
     """A graph: its nodes in an order of computation, its constants by name, read-only.
 
     `inputs` leaves out those that have an initialiser; `constants` holds the initialisers and what
-    `Constant` nodes say.
+    `Constant` nodes say; `types` names the element type of those whose arrays are wider ("int4" of
+    an int8 array).
     """
 
     name: str
@@ -63,4 +65,5 @@ class Graph:
     outputs: tuple[Tensor, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, NDArray[Any]]
+    types: Mapping[str, str] = field(default_factory=dict[str, str])
     producer: str = ""

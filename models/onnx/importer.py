@@ -66,6 +66,8 @@ class Stream:
     index: Ints
     chain: Chain
     label: str
+    dtype: str = ""
+    """The integer type that a quantiser stated, where it is known."""
 
     @property
     def channels(self) -> int:
@@ -225,7 +227,7 @@ class Importer:
         """An input of a node that must be known."""
         value = self.optional(node, number, what)
         if value is None:
-            raise ProgramError(f"{node}: {what} (input {number}) is missing; export it again")
+            raise ProgramError(f"{node}: input {number}, {what}, is missing; export it again")
         return value
 
     def optional(self, node: Node, number: int, what: str) -> Constant | None:
@@ -235,7 +237,7 @@ class Importer:
         value = self.value(node, number)
         if not isinstance(value, Constant):
             raise ProgramError(
-                f"{node}: {what} (input {number}) depends on the graph's input, and hardware needs "
+                f"{node}: input {number}, {what}, depends on the graph's input, and hardware needs "
                 "constants there; make it an initialiser"
             )
         return value
@@ -257,7 +259,7 @@ class Importer:
         each position is a channel of its own.
         """
         rows = [self._rows(node, stream, tensor) for tensor in tensors]
-        if any(bool((row != row[0]).any()) for row in rows):
+        if any(_differ(tensor, row) for tensor, row in zip(tensors, rows, strict=True)):
             stream = self.flat(stream)
             rows = [self._rows(node, stream, tensor) for tensor in tensors]
         return stream, [
@@ -382,10 +384,14 @@ class Importer:
     def _settled(self, stream: Stream, node: Node | str) -> Stream:
         chain = stream.chain
         rounds = [k for k, function in enumerate(chain) if isinstance(function, Integral)]
+        if self.is_raw(stream):
+            if not rounds:
+                return self._stand_in(stream, node)
+            # The first rounding is the border's; what follows it is the program's.
+            stream = self._absorbed(stream, chain[: rounds[0] + 1], chain[rounds[0] + 1 :])
+            return self.settled(stream, node)
         if rounds:
             stream = self._absorbed(stream, chain[: rounds[-1] + 1], chain[rounds[-1] + 1 :])
-        elif self.is_raw(stream):
-            return self._stand_in(stream, node)
         while not stream.is_affine:
             clipped = self._clipped(stream)
             if clipped is None:
@@ -502,3 +508,12 @@ class Importer:
                 "channel; quantise the input with an integer zero point"
             )
         return stream, int(zero)
+
+
+def _differ(tensor: Fractions, rows: Ints) -> bool:
+    """Whether a channel meets different values of a tensor at different positions."""
+    if not bool((rows != rows[0]).any()):
+        return False
+    first: dict[object, int] = {}
+    alike = np.array([first.setdefault(value, k) for k, value in enumerate(tensor.reshape(-1))])
+    return bool((alike[rows] != alike[rows[0]]).any())

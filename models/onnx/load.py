@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnx import defs
 
 from .. import ops
 from ..border import Border
@@ -16,7 +17,7 @@ from ..exact import Affine, Chain
 from ..fixed import Grid, ProgramError
 from ..program import INPUT, Edge, Program
 from .constants import Constant, blamed, is_float, limits_of, sized
-from .ends import answer, channels_first, finish, layout
+from .ends import answer, channels_first, finish, layout, unflattened
 from .folding import fold, foldable
 from .graph import ONNX, Graph, Node, Tensor
 from .importer import ONE, RAW, ZERO, Form, Importer, Stream, Unknown, Value
@@ -89,7 +90,7 @@ def _enter(importer: Importer) -> None:
     for tensor in graph.inputs:
         importer.values[tensor.name] = Unknown()
     for name, values in graph.constants.items():
-        importer.values[name] = Constant.of(values)
+        importer.values[name] = Constant(values, graph.types.get(name, values.dtype.name))
     if not graph.inputs:
         raise ProgramError("the graph's output does not depend on any input; export it again")
     tensor = graph.inputs[0]
@@ -98,7 +99,13 @@ def _enter(importer: Importer) -> None:
         index, axes = layout(sized(shape), channels_first(graph))
     source = RAW
     if not is_float(tensor.dtype):
-        lo, hi = limits_of(tensor.dtype)
+        with blamed_input(tensor):
+            lo, hi = limits_of(tensor.dtype)
+        if hi.bit_length() > 32:
+            raise ProgramError(
+                f"the graph's input {tensor.name!r} is {tensor.dtype}, and integers of at most 32 "
+                "bits enter hardware; give it a narrower type"
+            )
         importer.edges[INPUT] = Edge.of(index.shape, Grid(lo, hi))
         importer.border, source = Border(), INPUT
     importer.axes = axes
@@ -155,11 +162,23 @@ def _values(importer: Importer, node: Node, inputs: Sequence[Value | None]) -> S
         raise ProgramError(f"{node}: {_unknown(node)}")
     if any(isinstance(value, Unknown) for value in given):
         return [Unknown()]
+    _check_inputs(node)
     attributes = Attributes(node)
     with blamed(node):
         values = handler.run(importer, node, attributes)
     attributes.done()
     return values if isinstance(values, tuple) else [values]
+
+
+def _check_inputs(node: Node) -> None:
+    """Refuse more inputs than the standard knows: ignoring one could change the meaning."""
+    if node.domain == ONNX and defs.has(node.op, node.version):
+        most = defs.get_schema(node.op, node.version).max_input
+        if len(node.inputs) > most:
+            raise ProgramError(
+                f"{node}: it has {len(node.inputs)} inputs, and at most {most} are known; export "
+                "the model again"
+            )
 
 
 def _sizes(importer: Importer, stream: Stream) -> Constant:
@@ -199,7 +218,10 @@ def _program(importer: Importer, name: str) -> Program | None:
     stream = importer.settled(replace(value, chain=chain), "the graph's output")
     if importer.obstacles:
         return None
-    source = stream.source
+    ordered = unflattened(stream.shape, stream.index)
+    if ordered is not None:
+        stream = importer.reshaped(stream, ordered)
+    source = importer.realised(stream.source)
     if source == INPUT:
         source = importer.emit("output", ops.Reshape(importer.edge(stream).shape), source)
     border = answer(_oriented(stream.chain), name_of_finish, stream.shape, stream.index)

@@ -25,6 +25,7 @@ from onnx import (
     GraphProto,
     ModelProto,
     NodeProto,
+    TensorProto,
     ValueInfoProto,
     defs,
 )
@@ -169,6 +170,7 @@ class _Reader:
     def __init__(self, versions: Mapping[str, int]):
         self.versions = versions
         self.constants: Constants = {}
+        self.types: dict[str, str] = {}
         self.bytes = 0
         self.makers: dict[str, str] = {}
 
@@ -181,18 +183,20 @@ class _Reader:
         for tensor in proto.initializer:
             name = self._named(tensor.name, "an initialiser")
             self._keep(name, decode(tensor, f"the initialiser {quote(name)}"))
+            self._type(name, tensor)
         inputs = [_value(item, "input") for item in proto.input]
         inputs = [item for item in inputs if item.name not in self.constants]
         for item in inputs:
             self._named(item.name, "an input of the graph")
-        nodes = [self._node(item, name) for item, name in _with_names(proto.node)]
-        nodes = [node for node in nodes if not self._constant(node)]
+        made = [(item, self._node(item, name)) for item, name in _with_names(proto.node)]
+        nodes = [node for item, node in made if not self._constant(node, item)]
         outputs = tuple(_value(item, "output") for item in proto.output)
         _check_outputs(outputs, self.makers)
         nodes, read = _used(_sorted(nodes, self.makers), [item.name for item in outputs])
         constants = {name: value for name, value in self.constants.items() if name in read}
         name = text_of(proto.name, "the name of the graph")
-        return Graph(name, tuple(inputs), outputs, tuple(nodes), constants)
+        types = {name: kind for name, kind in self.types.items() if name in constants}
+        return Graph(name, tuple(inputs), outputs, tuple(nodes), constants, types)
 
     def _named(self, name: object, maker: str) -> str:
         """Enter a value's name, which only one maker may give."""
@@ -227,7 +231,13 @@ class _Reader:
         domain, version = DOMAINS.get(raw, raw), self.versions.get(raw, VERSION)
         return Node(name, op, domain, version, inputs, outputs, values)
 
-    def _constant(self, node: Node) -> bool:
+    def _type(self, name: str, tensor: TensorProto) -> None:
+        """Note the type of a constant whose array is wider than what it holds."""
+        dtype = dtype_of(tensor.data_type, f"the constant {quote(name)}")
+        if dtype != self.constants[name].dtype.name:
+            self.types[name] = dtype
+
+    def _constant(self, node: Node, proto: NodeProto) -> bool:
         """Keep the value of a `Constant` node; False for other nodes."""
         if (node.op, node.domain) != ("Constant", ONNX):
             return False
@@ -247,6 +257,8 @@ class _Reader:
         array = value if isinstance(value, np.ndarray) else np.array(value, dtype)
         array.setflags(write=False)
         self._keep(node.outputs[0], array)
+        if isinstance(value, np.ndarray):
+            self._type(node.outputs[0], proto.attribute[0].t)
         return True
 
 

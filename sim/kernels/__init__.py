@@ -18,6 +18,9 @@ from . import depthwise_dot as depthwise_dot
 from . import dot as dot
 from . import pool as pool
 from . import requantise as requantise
+from . import scale as scale
+from . import select as select
+from . import table as table
 from . import thresholds as thresholds
 from . import top_k as top_k
 from . import window as window

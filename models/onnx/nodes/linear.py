@@ -43,6 +43,11 @@ def gemm(importer: Importer, node: Node, attributes: Attributes) -> Value:
     """
     if attributes.flag("transA", False):
         raise ProgramError(f"{node}: transA = 1 would mix the frames of a batch; export it as 0")
+    if len(importer.stream(node).shape) != 1:
+        raise ProgramError(
+            f"{node}: it takes a matrix of frames by features, not an input of shape "
+            f"{(importer.batch, *importer.stream(node).shape)}; flatten before it"
+        )
     alpha, beta = attributes.number("alpha", 1.0), attributes.number("beta", 1.0)
     weights = importer.constant(node, 1, "its weights")
     _rank(node, weights, 2)
@@ -144,7 +149,7 @@ class _Convolution:
         rows = _rows(self.importer, self.node, flat, scale)
         op = ops.Dot(rows.weights, rows.grid)
         source = self.importer.emit(label, op, self.windows(x))
-        return source, Affine(rows.scale, _real_sums(self.node, rows, offset, scale))
+        return source, Affine(rows.scale, _real_sums(self.node, rows, flat, offset, scale))
 
     def grouped(self) -> Stream:
         """One dot product per group, side by side; a single group needs no more."""
@@ -216,11 +221,15 @@ def _rows(importer: Importer, node: Node, weights: Constant, columns: Fractions)
         return stand_in(weights)
 
 
-def _real_sums(node: Node, rows: Rows, offset: Fractions, scale: Fractions) -> Fractions:
+def _real_sums(
+    node: Node, rows: Rows, weights: Constant, offset: Fractions, scale: Fractions
+) -> Fractions:
     """Per row the sum of real weights times offsets; row scales include the inputs' scales."""
-    if not all(scale):
-        raise ProgramError(f"{node}: a channel of its input is constant (scale 0); remove it")
-    return rows.sums(offset / scale)
+    if all(scale):
+        return rows.sums(offset / scale)
+    # An input that is constant has lost its weight among the integers.
+    with blamed(node):
+        return np.asarray(weights.fractions() @ offset, dtype=object)
 
 
 def multiply(
@@ -246,10 +255,11 @@ def multiply(
         )
     affine = x.affine
     scale, offset, _ = np.broadcast_arrays(affine.scale, affine.offset, np.empty(features))
-    found = _rows(importer, node, weights.moved(lambda v: v[columns].T), scale)
+    flat = weights.moved(lambda v: v[columns].T)
+    found = _rows(importer, node, flat, scale)
     source = importer.emit(f"{node.name}_dot", ops.Dot(found.weights, found.grid), x.source)
     index = (at[:, None] * outputs + np.arange(outputs)).reshape(importer.edges[source].shape)
-    chain = extended((), Affine(found.scale, _real_sums(node, found, offset, scale)))
+    chain = extended((), Affine(found.scale, _real_sums(node, found, flat, offset, scale)))
     result = Stream(source, (*x.shape[:-1], outputs), index, chain, node.name)
     if bias is None:
         return result

@@ -62,8 +62,9 @@ def clip(importer: Importer, node: Node, attributes: Attributes) -> Value:
         bounds.append(_bound(node, value, open_end))
     lo, hi = bounds
     if lo is not None and hi is not None and lo > hi:
-        # All becomes the upper bound, as the standard has it.
-        lo = hi
+        raise ProgramError(
+            f"{node}: its min {float(lo):.6g} is above its max {float(hi):.6g}; swap them"
+        )
     return _apply(importer, node, Clip(lo, hi))
 
 
@@ -256,9 +257,11 @@ def add(importer: Importer, node: Node, attributes: Attributes) -> Value:
     if isinstance(first, Stream) and isinstance(second, Stream):
         return add_streams(importer, node, first, second, sign)
     if isinstance(first, Stream):
-        return _affine(importer, node, first, None, _constant(importer, node, 1) * sign)
+        term = np.asarray(_constant(importer, node, 1, first) * sign, dtype=object)
+        return _affine(importer, node, first, None, term)
     negated = np.array(Fraction(sign), object)
-    return _affine(importer, node, importer.stream(node, 1), negated, _constant(importer, node, 0))
+    second = importer.stream(node, 1)
+    return _affine(importer, node, second, negated, _constant(importer, node, 0, second))
 
 
 @handles("Mul")
@@ -273,8 +276,8 @@ def mul(importer: Importer, node: Node, attributes: Attributes) -> Value:
             f"{node}: two tensors that depend on the input are multiplied, and hardware multiplies "
             "by constants only; remove the gating"
         )
-    factor = _constant(importer, node, 1 - streams[0])
-    return _affine(importer, node, importer.stream(node, streams[0]), factor, None)
+    x = importer.stream(node, streams[0])
+    return _affine(importer, node, x, _constant(importer, node, 1 - streams[0], x), None)
 
 
 @handles("Div")
@@ -283,42 +286,35 @@ def div(importer: Importer, node: Node, attributes: Attributes) -> Value:
 
     By a constant that broadcasts, absorbed.
     """
-    x, divisor = importer.stream(node), _constant(importer, node, 1)
+    x = importer.stream(node)
+    divisor = _constant(importer, node, 1, x)
     if not bool(divisor.all()):
         raise ProgramError(f"{node}: it divides by 0; export the model again")
     return _affine(importer, node, x, np.asarray(1 / divisor, dtype=object), None)
 
 
-def _constant(importer: Importer, node: Node, number: int) -> Fractions:
+def _constant(importer: Importer, node: Node, number: int, x: Stream) -> Fractions:
+    """The reals at an input, which broadcast to the tensor without making it larger."""
+    constant = importer.constant(node, number, "its constant")
+    shape = (importer.batch, *x.shape)
+    sizes = zip(constant.shape[::-1], shape[::-1], strict=False)
+    if len(constant.shape) > len(shape) or any(size not in (1, own) for size, own in sizes):
+        raise ProgramError(
+            f"{node}: a constant of shape {constant.shape} does not broadcast against {shape}; "
+            "reshape it"
+        )
     with blamed(node):
-        return np.asarray(importer.constant(node, number, "its constant").fractions(), dtype=object)
+        return np.asarray(constant.fractions(), dtype=object)
 
 
 def _affine(
     importer: Importer, node: Node, x: Stream, factor: Fractions | None, term: Fractions | None
 ) -> Stream:
-    _same_shape(importer, node, x, factor, term)
     one, zero = np.array(Fraction(1), object), np.array(Fraction(0), object)
     x, (scale, offset) = importer.parameters(
         node, x, one if factor is None else factor, zero if term is None else term
     )
     return x.applied(Affine(scale, offset), node.name)
-
-
-def _same_shape(importer: Importer, node: Node, x: Stream, *tensors: Fractions | None) -> None:
-    """Refuse a constant that would make the result larger than the tensor."""
-    shape = (importer.batch, *x.shape)
-    for tensor in tensors:
-        if tensor is None:
-            continue
-        short = tensor.shape[-len(shape) :] if len(shape) >= tensor.ndim else None
-        if short is None or any(
-            size not in (1, own) for size, own in zip(short[::-1], shape[::-1], strict=False)
-        ):
-            raise ProgramError(
-                f"{node}: a constant of shape {tensor.shape} does not broadcast against {shape}; "
-                "reshape it"
-            )
 
 
 @handles("BatchNormalization")

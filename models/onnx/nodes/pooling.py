@@ -115,6 +115,13 @@ def _pooling(
     """The window with what ceil_mode adds at the end, and the padding as it was asked for."""
     size: Pair = x.index.shape[:2]  # type: ignore[assignment]
     asked = windowing(node, attributes, None, size, len(x.shape) == 2)
+    for axis in range(4):
+        reach = (asked.kernel[axis % 2] - 1) * asked.dilation[axis % 2] + 1
+        if asked.padding[axis] >= reach:
+            raise ProgramError(
+                f"{node}: it pads {asked.padding[axis]} beside a kernel that reaches {reach}, so "
+                "that a window holds padding alone; pad less"
+            )
     if not attributes.flag("ceil_mode", False):
         return asked, asked.padding
     padding = list(asked.padding)
@@ -141,7 +148,10 @@ def global_average_pool(importer: Importer, node: Node, attributes: Attributes) 
 
 @handles("GlobalMaxPool")
 def global_max_pool(importer: Importer, node: Node, attributes: Attributes) -> Value:
-    """GlobalMaxPool."""
+    """GlobalMaxPool.
+
+    Over all positions of an image.
+    """
     return pool_globally(importer, node, importer.stream(node), ops.MaxPool, True)
 
 

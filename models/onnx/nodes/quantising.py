@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -77,7 +78,14 @@ def dequantize_linear(importer: Importer, node: Node, attributes: Attributes) ->
     """
     attributes.ignore(*node.attributes)  # read, and refused, by `dequantiser`
     x = importer.stream(node)
-    scale, zero = dequantiser(node, [None, *_constants(importer, node, 1)], len(x.shape) + 1)
+    parameters = _constants(importer, node, 1)
+    scale, zero = dequantiser(node, [None, *parameters], len(x.shape) + 1)
+    stated = parameters[1] if len(parameters) > 1 else None
+    if stated is not None and x.dtype and stated.dtype != x.dtype:
+        raise ProgramError(
+            f"{node}: its input is {x.dtype}, and its zero point {stated.dtype}; export the model "
+            "again"
+        )
     return dequantised(importer, node, x, scale, zero)
 
 
@@ -109,6 +117,8 @@ def multi_threshold(importer: Importer, node: Node, attributes: Attributes) -> V
         raise ProgramError(
             f"{node}: thresholds have shape (C, T) or (1, T), not {table.shape}; export it again"
         )
+    if bool((table[:, 1:] < table[:, :-1]).any()):
+        raise ProgramError(f"{node}: its thresholds fall along a row; sort each row")
     axis = len(x.shape) - 1 if layout in ("NHWC", "NWC") else 0
     rows = np.arange(len(table))
     if len(table) > 1:
@@ -122,7 +132,7 @@ def multi_threshold(importer: Importer, node: Node, attributes: Attributes) -> V
         numbers = np.array([*map(Fraction, rows.tolist()), None], object)[:-1].reshape(shape)
         x, (places,) = importer.parameters(node, x, numbers)
         rows = places.astype(np.int64)
-    steps = Steps(np.sort(table[rows], axis=1), True)
+    steps = Steps(table[rows], True)
     _rounded_once(node, x)
     return x.applied(steps, node.name).applied(
         Affine(fraction_array(scale), fraction_array(bias)), node.name
@@ -168,15 +178,15 @@ def quantised(importer: Importer, node: Node, x: Stream, quantiser: Quantiser) -
         x = x.applied(Round(quantiser.mode, quantiser.lo - shift, quantiser.hi - shift), node.name)
         x = x.applied(Affine(ONE, zero[:1]), node.name)
     if quantiser.real:
-        x = x.applied(Affine(scale, -zero * scale), node.name)
-    return x
+        return x.applied(Affine(scale, -zero * scale), node.name)
+    return replace(x, dtype=quantiser.dtype)
 
 
 def dequantised(importer: Importer, node: Node, x: Stream, scale: Fractions, zero: Ints) -> Stream:
     """(x - zero) * scale."""
     zeros = np.asarray(zero.astype(object) + Fraction(0), dtype=object)
     x, (scale, zeros) = importer.parameters(node, x, scale, zeros)
-    return x.applied(Affine(scale, -zeros * scale), node.name)
+    return replace(x.applied(Affine(scale, -zeros * scale), node.name), dtype="")
 
 
 def dequantised_constant(x: Constant, scale: Fractions, zero: Ints) -> Constant:

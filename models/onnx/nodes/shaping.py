@@ -18,6 +18,7 @@ from ..graph import Node
 from ..importer import Importer, Stream, Value
 from ..parameters import Attributes
 from .handler import handles
+from .windows import shortened
 
 
 @handles("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
@@ -200,7 +201,8 @@ def _pads(
             pads = _placed(node, pads, axes.integers().reshape(-1).tolist(), rank)
     if len(pads) != 2 * rank or max(map(abs, pads)) > 1 << 16:
         raise ProgramError(
-            f"{node}: pads are {2 * rank} integers of at most 65536, not {str(pads)[:80]}"
+            f"{node}: pads are {2 * rank} integers of at most 65536, not {shortened(pads)}; export "
+            "the model again"
         )
     return pads, value
 
@@ -275,7 +277,10 @@ def _sizes(
     if len(result) != len(shape) or len(scales) != len(shape) or min(result) < 1:
         raise ProgramError(f"{node}: it has a size or scale for each of {len(shape)} axes")
     if max(result) > 1 << 16:
-        raise ProgramError(f"{node}: it resizes to {max(result)}, and at most 65536 are taken")
+        raise ProgramError(
+            f"{node}: it resizes to {max(result)}, and at most 65536 are taken; choose a smaller "
+            "size"
+        )
     return result, scales
 
 

@@ -7,11 +7,13 @@ from math import ceil
 
 from ... import ops
 from ...fixed import ProgramError
+from ...program import MAX_ELEMENTS
 from ..graph import Node
 from ..parameters import Attributes
 
 Pair = tuple[int, int]
 LARGEST = 1 << 16
+READS_MAX = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def windowing(
         if len(values) != count or min(values) < least or max(values) > LARGEST:
             raise ProgramError(
                 f"{node}: {name} has {count} integers from {least} to {LARGEST}, not "
-                f"{str(values)[:80]}; export the model again"
+                f"{shortened(values)}; export the model again"
             )
     if kernel is not None and tuple(given) != tuple(kernel[-axes:]):
         raise ProgramError(
@@ -70,8 +72,32 @@ def windowing(
     if flat:
         given, strides, dilations = (1, *given), (1, *strides), (1, *dilations)
         pads = (0, pads[0], 0, pads[1])
+    if auto != "NOTSET" and any(pads):
+        raise ProgramError(f"{node}: it states both auto_pad and pads; keep one of them")
     shape = Windowing(_pair(given), _pair(strides), tuple(pads), _pair(dilations))  # type: ignore[arg-type]
-    return _automatic(node, shape, auto, size)
+    shape = _automatic(node, shape, auto, size)
+    _check_size(node, shape, size)
+    return shape
+
+
+def _check_size(node: Node, shape: Windowing, size: Pair) -> None:
+    """Refuse windows that do not fit their input, or are too many, before any is looked at."""
+    taps = 1
+    for axis in (0, 1):
+        padded = size[axis] + shape.padding[axis] + shape.padding[axis + 2]
+        reach = (shape.kernel[axis] - 1) * shape.dilation[axis] + 1
+        if padded < reach:
+            raise ProgramError(
+                f"{node}: its kernel reaches {reach}, beyond its padded input of {padded}; pad "
+                "more or use a smaller kernel"
+            )
+        reads = ((padded - reach) // shape.stride[axis] + 1) * shape.kernel[axis]
+        taps *= reads
+        if reads > READS_MAX or taps > MAX_ELEMENTS:
+            raise ProgramError(
+                f"{node}: its windows read {taps} values of each channel, above the limit of "
+                f"{READS_MAX} along an axis or {MAX_ELEMENTS} in all; use a smaller kernel"
+            )
 
 
 def _automatic(node: Node, shape: Windowing, auto: str, size: Pair) -> Windowing:
@@ -82,7 +108,8 @@ def _automatic(node: Node, shape: Windowing, auto: str, size: Pair) -> Windowing
         return Windowing(shape.kernel, shape.stride, (0, 0, 0, 0), shape.dilation)
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
         raise ProgramError(
-            f"{node}: auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER, not {auto[:40]!r}"
+            f"{node}: auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER, not {auto[:40]!r}; "
+            "export the model again"
         )
     before, after = [], []
     for length, kernel, stride, dilation in zip(
@@ -95,6 +122,12 @@ def _automatic(node: Node, shape: Windowing, auto: str, size: Pair) -> Windowing
         after.append(large if auto == "SAME_UPPER" else small)
     padding = (before[0], before[1], after[0], after[1])
     return Windowing(shape.kernel, shape.stride, padding, shape.dilation)
+
+
+def shortened(values: object) -> str:
+    """A list for a message."""
+    text = str(values)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _pair(values: tuple[int, ...]) -> Pair:
