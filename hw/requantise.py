@@ -74,6 +74,13 @@ class Requantiser(Unit):
             total = product + number(addend[k * b_grid.bits : (k + 1) * b_grid.bits], b_grid)
             rounded = Signal((total >> op.shift).shape(), name=f"rounded{k}")
             m.d.comb += rounded.eq(total >> op.shift)
+            if op.even:
+                # A half was rounded up where nothing is shifted out.  An odd result is then one too
+                # high, and its last bit falls: no borrow.
+                even = Signal(rounded.shape(), name=f"even{k}")
+                last = rounded[0] & total[: op.shift].any()
+                m.d.comb += even.eq(Cat(last, rounded[1:]))
+                rounded = even
             clamped = Mux(rounded > op.hi, C(op.hi), Mux(rounded < op.lo, C(op.lo), rounded))
             outputs.append(stored(clamped, self.place.output.grid))
         with m.If(take[2]):

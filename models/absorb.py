@@ -27,6 +27,7 @@ from .exact import (
     Known,
     composed,
     direction,
+    fraction_array,
     of_channel,
     spread,
 )
@@ -131,7 +132,7 @@ def _repeated(op: Op | None, of: Ints) -> Op | None:
         case Thresholds(at, offset, step):
             return Thresholds(at[of], offset[of], step[of])
         case Requantise(multiplier, bias, shift, lo, hi):
-            return Requantise(multiplier[of], bias[of], shift, lo, hi)
+            return Requantise(multiplier[of], bias[of], shift, lo, hi, op.even)
         case Table(values, lo):
             return Table(values[of] if len(values) > 1 else values, lo)
         case _:
@@ -316,12 +317,50 @@ def _linear(edge: Edge, chain: Chain, steps: Stepping) -> Requantise | None:
         top = max(abs(value) + 1 for value in low)
         reach = max(abs(steps.lo), abs(steps.hi)) + 1
         if top >= MULTIPLIER_MAX or top * largest >= _ROOM or reach << shift >= _ROOM:
-            return None
+            break
         found = _fitted(edge, steps, np.array(low), shift)
         if found is not None:
             multiplier, bias = found
             return Requantise(multiplier, bias, shift, steps.lo, steps.hi)
-    return None
+    return _even(edge, chain, steps)
+
+
+def _even(edge: Edge, chain: Chain, steps: Stepping) -> Requantise | None:
+    """Ties to even under scales that are powers of two times integers: no rounded-up half fits."""
+    affine = Affine(fraction_array(1), fraction_array(0))
+    for function in chain:
+        if isinstance(function, Affine):
+            affine = affine.then(function.scale, function.offset)
+    scale, offset, _ = np.broadcast_arrays(affine.scale, affine.offset, np.empty(edge.channels))
+    below = max(value.denominator for value in (*scale, *offset))
+    shift = max(1, below.bit_length() - 1)
+    if 1 << shift != max(2, below) or shift > SHIFT_MAX:
+        return None
+    multiplier = [int(value * 2**shift) for value in scale]
+    bias = [int(value * 2**shift) for value in offset]
+    ends = max(abs(edge.grid.lo), abs(edge.grid.hi)) + 1
+    if (
+        max(map(abs, multiplier)) >= MULTIPLIER_MAX
+        or max(abs(m) * ends + abs(b) for m, b in zip(multiplier, bias, strict=True)) >= _ROOM
+    ):
+        return None
+    op = Requantise(np.array(multiplier), np.array(bias), shift, steps.lo, steps.hi, 1)
+    return op if _steps_alike(edge, op, steps) else None
+
+
+def _steps_alike(edge: Edge, op: Requantise, steps: Stepping) -> bool:
+    """Whether a monotone operator takes each level where it shall: beside it, and on it."""
+    rising, first, last = steps.rising[:, None], edge.lo[:, None], edge.hi[:, None]
+    on = np.clip(steps.at, first, last)
+    before = np.clip(steps.at - 1, first, last)
+    above, below = op(on.T).T, op(before.T).T
+    held = np.where(rising, above >= steps.levels, below >= steps.levels) | (
+        np.where(rising, steps.at > last, steps.at <= first)
+    )
+    missed = np.where(rising, below < steps.levels, above < steps.levels) | (
+        np.where(rising, steps.at <= first, steps.at > last)
+    )
+    return bool(held.all() and missed.all())
 
 
 def _fitted(edge: Edge, steps: Stepping, low: Ints, shift: int) -> tuple[Ints, Ints] | None:

@@ -116,10 +116,17 @@ def unsigned(bits: int) -> Grid:
     return Grid(0, (1 << bits) - 1)
 
 
-def round_shift(acc: Ints, m: Ints, b: Ints, s: int, lo: int, hi: int) -> Ints:
+def round_shift(acc: Ints, m: Ints, b: Ints, s: int, lo: int, hi: int, even: int = 0) -> Ints:
     """Return clamp((acc*m + b + 2**(s-1)) >> s, lo, hi): round half up, arithmetic shift, s >= 1.
+
+    With `even`, a half is rounded to the even neighbour: where nothing is shifted out, the rounding
+    has added a whole half, and an odd result is one too high.
 
     The only rounding at run time in the whole program.  The caller guarantees that no intermediate
     leaves signed 64 bits (`Requantise.infer` proves it from ranges).
     """
-    return np.clip((acc * m + b + (1 << (s - 1))) >> s, lo, hi)
+    total = acc * m + b + (1 << (s - 1))
+    result = total >> s
+    if even:
+        result = result - (((total & ((1 << s) - 1)) == 0) & result & 1)
+    return np.clip(result, lo, hi)

@@ -28,7 +28,7 @@ from .program import Border, Edge, Node, Op, Program
 KIND, VERSION = "bitwright.program", 1
 NODES_MAX = 10_000
 NAME_MAX = 256
-ADDED: dict[str, Any] = {"Window.repeat": (1, 1)}
+ADDED: dict[str, Any] = {"Window.repeat": (1, 1), "Requantise.even": 0}
 """Fields that operators gained after files without them were written, and what those files mean."""
 
 Json = dict[str, Any]

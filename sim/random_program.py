@@ -375,7 +375,9 @@ def _requantise(draft: _Draft, at: str) -> str:
     lo, hi = grid.lo, grid.hi
     if rng.random() < 0.2:
         lo, hi = sorted((_between(rng, lo, hi), _between(rng, lo, hi)))
-    return draft.add(Requantise(multiplier, bias, shift, lo, hi), at)
+    # Where halves go costs no draw: the programs of all seeds stay what they were.
+    even = int(multiplier.sum()) & 1
+    return draft.add(Requantise(multiplier, bias, shift, lo, hi, even), at)
 
 
 def _scale(draft: _Draft, at: str) -> str:

@@ -129,7 +129,10 @@ def test_one_more_or_less_in_the_multiplier_is_wrong():
 
 def test_ties_to_even_of_a_power_of_two_are_met():
     edge = Edge((1,), np.array([-4095]), np.array([4095]))
-    check(edge, rescaled(Fraction(1, 32), Fraction(0)))
+    for ratio, offset in ((Fraction(1, 32), Fraction(0)), (Fraction(-3, 64), Fraction(5, 64))):
+        op = check(edge, rescaled(ratio, offset))
+        assert isinstance(op, Requantise)
+        assert op.even
 
 
 def test_few_levels_become_thresholds():

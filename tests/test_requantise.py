@@ -22,12 +22,16 @@ def naive(op: Requantise, x: Ints) -> Ints:
     for at in np.ndindex(x.shape):
         m, b = int(op.multiplier[at[-1]]), int(op.bias[at[-1]])
         exact = Fraction(int(x[at]) * m + b, 1 << op.shift)
-        y[at] = min(max(floor(exact + Fraction(1, 2)), op.lo), op.hi)
+        # Python rounds fractions half to even.
+        rounded = round(exact) if op.even else floor(exact + Fraction(1, 2))
+        y[at] = min(max(rounded, op.lo), op.hi)
     return y
 
 
-def constants(m: list[int], b: list[int], shift: int, lo: int, hi: int) -> Requantise:
-    return Requantise(np.array(m), np.array(b), shift, lo, hi)
+def constants(
+    m: list[int], b: list[int], shift: int, lo: int, hi: int, even: int = 0
+) -> Requantise:
+    return Requantise(np.array(m), np.array(b), shift, lo, hi, even)
 
 
 CASES = {
@@ -45,6 +49,10 @@ CASES = {
     "shift beyond the product": (signed(4), constants([1, -1, 1], [0, 0, -1], 30, -8, 7)),
     "widest shift": (signed(4), constants([2**59, -(2**59), 1], [1, -1, 0], 62, -8, 7)),
     "wide multiplier": (signed(20), constants([2**31, -(2**31), 77], [0] * 3, 33, -(2**17), 2**17)),
+    "halves to even": (signed(7), constants([1, -1, 3], [0, 4, -4], 3, -128, 127, 1)),
+    "halves to even, clamped": (signed(7), constants([1, 2, -2], [0, 0, 1], 2, -5, 6, 1)),
+    "halves to even, unsigned": (unsigned(6), constants([1, 2, 3], [0, 1, 2], 1, 0, 63, 1)),
+    "halves to even, far": (signed(4), constants([1, -1, 0], [0, 0, 0], 30, -8, 7, 1)),
     "wide bias": (signed(4), constants([1, 2, 3], [2**61, -(2**61), 0], 50, -4096, 4095)),
 }  # fmt: skip
 
@@ -69,6 +77,13 @@ def test_a_half_is_rounded_up():
     op = constants([1], [0], 1, -100, 100)
     halves = np.array([[-5], [-3], [-1], [1], [3], [5]])
     assert op(halves).ravel().tolist() == [-2, -1, 0, 1, 2, 3]
+    even = constants([1], [0], 1, -100, 100, 1)
+    assert even(halves).ravel().tolist() == [-2, -2, 0, 0, 2, 2]
+
+
+def test_even_is_a_switch():
+    with refused("Requantise has even 0 or 1, not 2"):
+        constants([1], [0], 1, 0, 1, 2)
 
 
 integers = st.integers(-(2**40), 2**40)

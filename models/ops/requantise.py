@@ -14,7 +14,8 @@ from ..program import Edge, Op, fits
 class Requantise(Op):
     """y[..., c] = clamp((x[..., c] * multiplier[c] + bias[c] + 2**(shift-1)) >> shift, lo, hi).
 
-    Round half up, arithmetic shift; `multiplier` and `bias` have shape (C,); 1 <= shift <= 62.
+    Round half up, or with `even` (0 or 1) a half to the even neighbour, as ONNX's quantisers do;
+    arithmetic shift; `multiplier` and `bias` have shape (C,); 1 <= shift <= 62.
     """
 
     multiplier: Ints
@@ -22,6 +23,7 @@ class Requantise(Op):
     shift: int
     lo: int
     hi: int
+    even: int = 0
 
     def check(self) -> None:
         if self.multiplier.ndim != 1 or self.multiplier.shape != self.bias.shape:
@@ -31,6 +33,8 @@ class Requantise(Op):
             )
         if not 1 <= self.shift <= 62:
             raise ProgramError(f"Requantise shifts by 1 to 62 bits, not {self.shift}")
+        if self.even not in (0, 1):
+            raise ProgramError(f"Requantise has even 0 or 1, not {self.even}")
         fits("a bound or a bias with its rounding", [self.lo, self.hi, *self.rounded_bias()])
         if self.lo > self.hi:
             raise ProgramError(f"Requantise clamps to lo <= hi, not {self.lo}..{self.hi}")
@@ -45,8 +49,11 @@ class Requantise(Op):
             )
         lo, hi = self.sums(x)
         fits("a product before rounding", [*lo, *hi])
+        zero, one = np.zeros(1, np.int64), np.ones(1, np.int64)
+        less = 1 << (self.shift - 1)
+        # The definition, of sums to which half a unit has been added already.
         ends = [
-            np.clip(np.array([v >> self.shift for v in bound], np.int64), self.lo, self.hi)
+            round_shift(np.array(bound), one, zero - less, self.shift, self.lo, self.hi, self.even)
             for bound in (lo, hi)
         ]
         return Edge(x.shape, ends[0], ends[1])
@@ -71,4 +78,4 @@ class Requantise(Op):
 
     def __call__(self, *xs: Ints) -> Ints:
         (x,) = xs
-        return round_shift(x, self.multiplier, self.bias, self.shift, self.lo, self.hi)
+        return round_shift(x, self.multiplier, self.bias, self.shift, self.lo, self.hi, self.even)
