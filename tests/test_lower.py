@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from bitwright.models import saved
-from bitwright.models.fixed import ProgramError
+from bitwright.models.activations import Clip, Elu, HardSwish, LeakyRelu, PRelu, Sigmoid, Tanh
+from bitwright.models.border import Border
+from bitwright.models.fixed import ProgramError, signed
+from bitwright.models.folding import monotone, table
 from bitwright.models.layers import (
+    Activation,
     Add,
+    ArgMax,
     AveragePool,
     BatchNorm,
     Concatenate,
@@ -21,12 +26,16 @@ from bitwright.models.layers import (
     GlobalAveragePool,
     Layer,
     MaxPool,
+    Pad,
     Relu,
+    Reshape,
+    Select,
 )
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network, Node
-from bitwright.models.ops import Requantise, Thresholds
-from bitwright.models.program import Program
+from bitwright.models.ops import Dot, Requantise, Table, Thresholds, TopK, Window
+from bitwright.models.ops import Reshape as ReshapeOp
+from bitwright.models.program import Edge, Program
 
 
 def chain(*layers: Layer, shape=(6, 6, 4)) -> Network:
@@ -164,6 +173,144 @@ def test_small_chunks_change_nothing(monkeypatch):
     whole = quantise(network, x, "ternary")
     monkeypatch.setattr("bitwright.models.calibration.CHUNK_ELEMENTS", 3000)
     assert np.abs(quantise(network, x, "ternary")(x) - whole(x)).max() <= 1
+
+
+def error_of(layers: list[Layer], weights: str = "int16", bits: int = 8, shape=(6, 6, 4)) -> float:
+    """The error of a chain's program on data that calibrated it, relative to the spread."""
+    x = np.random.default_rng(12).normal(size=(60, *shape))
+    network = chain(*layers, shape=shape)
+    return relative_error(network, quantise(network, x, weights, bits), x)
+
+
+def weighted(*shape: int, **more) -> Conv:
+    rng = np.random.default_rng(13)
+    return Conv(rng.normal(size=shape), rng.normal(size=shape[0]), **more)
+
+
+def point(channels: int) -> Conv:
+    return weighted(3, 1, 1, channels)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [weighted(8, 3, 3, 2, groups=2, padding=(1, 1, 1, 1))],
+        [weighted(36, 1, 1, 4), weighted(36, 3, 3, 2, groups=18), point(36)],
+        [weighted(5, 3, 2, 4, dilation=(2, 3), padding=(1, 0, 0, 2))],
+        [weighted(5, 6, 6, 4)],
+        [DepthwiseConv(np.ones((4, 2, 2)), np.ones(4), dilation=(3, 2))],
+        [weighted(5, 1, 1, 4), MaxPool((3, 3), (2, 2), (1, 1, 1, 1), (2, 1)), point(5)],
+        [weighted(5, 1, 1, 4), AveragePool((3, 3), (2, 2), (1, 1, 1, 0)), point(5)],
+        [Pad((1, 0, 2, 1)), weighted(5, 3, 3, 4)],
+        [weighted(5, 1, 1, 4), Select((1, 3, 4)), point(3)],
+        [weighted(5, 1, 1, 4), Select((4, 4, 0, 2, 1)), point(5)],
+        [Reshape((9, 16)), Reshape((3, 3, 16)), weighted(5, 3, 3, 16)],
+    ],
+    ids=lambda layers: " ".join(type(layer).__name__ for layer in layers),
+)
+def test_each_layer_lowers_to_what_it_computes(layers):
+    assert error_of(layers) < 0.025
+
+
+FUNCTIONS = [
+    Clip(-0.5, 6.0),
+    Clip(0.25, 1.0),
+    Elu(),
+    HardSwish(),
+    LeakyRelu(0.1),
+    LeakyRelu(-0.5),
+    PRelu(np.linspace(0, 1, 5)),
+    PRelu(np.linspace(-1, 1, 5)),
+    Sigmoid(),
+    Tanh(),
+]
+
+
+@pytest.mark.parametrize(("bits", "most"), [(3, 0.4), (8, 0.025)])
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: type(f).__name__)
+def test_each_function_lowers_to_what_it_computes(function, bits, most):
+    before, behind = weighted(5, 1, 1, 4), point(5)
+    assert error_of([before, function, behind], bits=bits) < most
+    assert error_of([function, behind], bits=bits, shape=(6, 6, 5)) < most
+    assert error_of([before, function], bits=bits) < 0.02
+    assert error_of([before, Relu(), function, Relu(), behind], bits=bits) < 1.5 * most
+
+
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS if f.monotone], ids=str)
+def test_thresholds_of_a_function_equal_its_table(function: Activation):
+    """Falling channels, constant ones, and those that never reach a level."""
+    scale = np.array([0.01, -0.02, 0.0, 1e-6, 5.0])
+    offset = np.array([0.1, 0.0, 0.7, -0.2, 3.0])
+    edge = Edge((5,), np.full(5, -300), np.array([300, 200, 100, 0, -290]))
+
+    def real(integers: np.ndarray) -> np.ndarray:
+        return function(scale * integers + offset)
+
+    grid, step = signed(3), 0.3
+    few, whole = (
+        monotone(edge, real, scale >= 0, step, grid),
+        table(edge, real, step, grid),
+    )
+    x = np.clip(np.arange(-300, 301)[:, None], edge.lo, edge.hi)
+    assert np.array_equal(few(x), whole(x))
+    assert np.array_equal(few(x), np.clip(np.floor(real(x) / step + 0.5), grid.lo, grid.hi))
+
+
+def operators(*layers: Layer, bits: int = 8, shape=(6, 6, 4)) -> list:
+    x = np.random.default_rng(12).normal(size=(30, *shape))
+    return [node.op for node in quantise(chain(*layers, shape=shape), x, "int8", bits).nodes]
+
+
+def test_clamps_fold_into_one_rounding():
+    found = operators(weighted(5, 1, 1, 4), Clip(-1.0, 6.0), Relu(), Clip(-2.0, 2.0), point(5))
+    assert [type(op) for op in found[1:-2]] == [Requantise]
+    assert found[1].lo == 0
+
+
+def test_tables_are_shared_between_channels_where_they_are_the_same():
+    rows = [
+        [len(op.values) for op in operators(weighted(5, 1, 1, 4), function, point(5))
+         if isinstance(op, Table)]
+        for function in (Tanh(), PRelu(np.linspace(0, 1, 5)), PRelu(np.full(5, 0.5)))
+    ]  # fmt: skip
+    assert rows == [[1], [5], [1]]
+
+
+def test_a_window_of_everything_is_a_reshape():
+    kinds = [type(op) for op in operators(weighted(5, 6, 6, 4))]
+    assert kinds[0] is ReshapeOp
+    assert Window not in kinds
+
+
+def test_rescaled_inputs_cost_nothing():
+    gain = np.full(4, 0.25)
+    norm = BatchNorm(gain, 0 * gain, 0 * gain, 0 * gain + 1, 0.0)
+    assert [type(op) for op in operators(norm, point(4))] == [Dot, Requantise]
+    assert error_of([norm, point(4)]) < 0.01
+
+
+def test_arg_max_is_that_of_the_scores():
+    network = chain(Flatten(), Dense(np.random.default_rng(14).normal(size=(9, 144)), np.zeros(9)))
+    best = replace(network, nodes=(*network.nodes, Node("best", ArgMax(), ("n1",))))
+    x = np.random.default_rng(12).normal(size=(60, 6, 6, 4))
+    program, scores = quantise(best, x, "int8"), quantise(network, x, "int8")
+    assert isinstance(program.nodes[-1].op, TopK)
+    assert np.array_equal(program(x)[:, 0], scores(x).argmax(1))
+    assert np.array_equal(program.answer(program(x)), program(x))
+
+
+def test_programs_have_the_layout_of_their_network():
+    network = replace(
+        chain(weighted(3, 2, 2, 4)),
+        input_border=Border(shape=(4, 6, 6), axes=(2, 0, 1)),
+        output_border=Border(shape=(3, 25), axes=(2, 0, 1), finish="sigmoid"),
+    )
+    x = np.random.default_rng(12).normal(size=(30, 4, 6, 6))
+    program = quantise(network, x, "int8")
+    assert program.digest == quantise(network, np.moveaxis(x, 1, -1), "int8").digest
+    answer = program.answer(program(program.accept(x)))
+    assert answer.shape == (30, 3, 25)
+    assert np.allclose(answer, network.answer(x), atol=0.1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bitwright.models import activations, container
-from bitwright.models.activations import Clip, LeakyRelu, PRelu
+from bitwright.models.activations import Clip, Elu, HardSigmoid, LeakyRelu, PRelu
 from bitwright.models.border import Border
 from bitwright.models.fixed import ProgramError
 from bitwright.models.layer import layer_classes
@@ -151,7 +151,14 @@ def test_layers_that_only_move():
 def functions() -> list[Activation]:
     classes = [cls for cls in layer_classes().values() if issubclass(cls, Activation)]
     made = [PRelu(np.array([0.5, 0, 2], np.float32)) if cls is PRelu else cls() for cls in classes]
-    return [*made, LeakyRelu(-0.5), PRelu(np.array([0.5, -0.1, 2], np.float32)), Clip(-1.0, 0.5)]
+    return [
+        *made,
+        Elu(-0.5),
+        HardSigmoid(-0.2),
+        LeakyRelu(-0.5),
+        PRelu(np.array([0.5, -0.1, 2], np.float32)),
+        Clip(-1.0, 0.5),
+    ]
 
 
 @pytest.mark.parametrize("function", functions(), ids=lambda f: type(f).__name__)
