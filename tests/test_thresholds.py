@@ -38,6 +38,7 @@ CASES = {
     "signs of signs": (BINARY, steps([[0], [1], [2]], [-1, 1, -1], [2, -2, 2])),
     "always and never": (signed(3), steps([[-99, 99], [-4, 4], [-5, 3]], [0] * 3, [1] * 3)),
     "never a sign": (unsigned(3), steps([[99], [-99], [8]], [-1] * 3, [2] * 3)),
+    "always one sign": (unsigned(3), steps([[99], [9], [8]], [-1] * 3, [2] * 3)),
     "not sorted": (signed(4), steps([[5, -5, 0], [0, 0, 0], [7, 7, -8]], [1] * 3, [1] * 3)),
     "step of zero": (signed(4), steps([[1], [2], [3]], [4, 5, 6], [0, 0, 0])),
     "one value": (Grid(6, 6), steps([[5, 6], [7, 8], [6, 7]], [0] * 3, [1] * 3)),

@@ -213,6 +213,13 @@ def test_weights_stand_in_files_alone():
     assert words[0][-4:] == "7777"
 
 
+def test_a_product_with_a_negative_constant_is_signed():
+    """As it stands synthesis takes one small multiplier; as wide as the product it takes two."""
+    op = Scale(np.full(12, -1734), np.zeros(12, int))
+    text = write_component(unit(op, Fold(3), Edge.of((3, 12), unsigned_grid(15))), "dut").verilog
+    assert text.count("$signed({12'd0, x") == text.count(" * -27'sd1734;") == 3
+
+
 def test_what_has_no_verilog_is_refused_by_name():
     def made(add: Callable[[Module, Any], None]) -> type[Elaboratable]:
         class Bad(wiring.Component):

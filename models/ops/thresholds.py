@@ -49,7 +49,9 @@ class Thresholds(Op):
             self.offset + self.step * (bound[:, None] >= self.thresholds).sum(1)
             for bound in (x.lo, x.hi)
         ]
-        return Edge(x.shape, np.minimum(*ends), np.maximum(*ends), 2 if self.is_sign else 1)
+        lo, hi = np.minimum(*ends), np.maximum(*ends)
+        # A sign that never changes is a constant, which is no sign any more.
+        return Edge(x.shape, lo, hi, 2 if self.is_sign and lo.min() < hi.max() else 1)
 
     @property
     def is_sign(self) -> bool:
