@@ -5,10 +5,10 @@ ARGS ?=
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint fuzz clean
+.PHONY: help setup demo test test-brevitas bench lint fuzz docs clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 21
 	@echo "VENV=$(VENV) is the environment, PYTHON=... makes it; ARGS=... is passed to demo and test."
 
 setup: ## make the environment: system tools, virtual environment, packages
@@ -19,6 +19,10 @@ demo: setup ## from float weights to checked Verilog, with a report
 
 test: setup ## all tests
 	$(PY) -m pytest $(ARGS)
+
+test-brevitas: setup ## Brevitas networks, exported now (installs torch)
+	@bash tools/setup.sh "$(VENV)" brevitas
+	$(PY) -m pytest tests/test_brevitas.py $(ARGS)
 
 bench: setup ## every benchmark in benchmarks/
 	@bash tools/setup.sh "$(VENV)" bench
@@ -31,6 +35,9 @@ lint: setup ## style, formatting, types
 
 fuzz: setup ## N random programs through every engine (make fuzz N=1000)
 	$(PY) -m bitwright.sim.fuzz --count $(N)
+
+docs: setup ## the tables of docs/onnx.md, from the code
+	$(PY) tools/onnx_page.py
 
 clean: ## remove what was built; the environment stays
 	rm -rf build dist ./*.egg-info demo-report .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
-"""The three verbs and what they need: load, compress, generate, simulate, compare, zoo.
+"""The three verbs and what they need: load, compress, export, generate, simulate, compare, zoo.
 
 A model is a saved integer program or a quantised ONNX file (its path), the name of a network in the
-zoo, or a `Program`.
+zoo, or a `Program`.  `check`, which says what becomes of an ONNX file, stands in `verdict.py`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,15 @@ from bitwright.models import zoo as models_zoo
 from bitwright.models.fixed import Ints, ProgramError
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network
+from bitwright.models.onnx import write as onnx_writer
+from bitwright.models.onnx.floats import network_of
 from bitwright.models.onnx.load import load as load_onnx
+from bitwright.models.onnx.read import read as read_onnx
 from bitwright.models.program import Program
 from bitwright.sim import kernels, rtl
 from bitwright.sim.compare import compare_designs
+
+from .expected import Expected
 
 Array = NDArray[Any]
 Model = str | Path | Program
@@ -81,8 +86,12 @@ def simulate(
 ) -> dict[str, Any]:
     """Run frames through an engine and compare with the reference, value by value.
 
-    Returns {"model", "engine", "frames", "mismatches", "streams", "cycles", "seconds", "outputs",
-    "report"}: `mismatches` counts output values that differ from the reference or from `expect`;
+    `inputs` and `expect` have the model's own layout, (N, *shape), `expect` its own scale as well.
+
+    Returns {"model", "engine", "frames", "mismatches", "top_1_agreement", "streams", "cycles",
+    "seconds", "outputs", "report"}: `mismatches` counts output values that differ from the
+    reference or from `expect`; `top_1_agreement` says in how many frames the expected class comes
+    first, {"agreeing", "frames"} (null without `expect`, and where the outputs are no classes);
     `streams` says how many streams and transfers inside the RTL were compared and how many differ
     in value or cycle (null for reference and numba); `cycles` holds the promised and the measured
     figures (null with stalls and without RTL); `outputs` are in the model's own output scale.
@@ -105,6 +114,7 @@ def simulate(
         "engine": engine,
         "frames": len(x),
         "mismatches": 0,
+        "top_1_agreement": None,
         "streams": None,
         "cycles": None,
         "seconds": {"reference": time.perf_counter() - start},
@@ -125,7 +135,11 @@ def simulate(
     wrong = _differences(outputs, reference)
     wrong.reshape(-1)[undefined] = True
     if expect is not None:
-        wrong |= _unexpected(program, outputs, np.asarray(expect), reference.shape)
+        expected = Expected.of(program, np.asarray(expect), len(reference))
+        wrong |= expected.missed(outputs, reference)
+        lost = np.zeros(reference.shape, bool)
+        lost.reshape(-1)[undefined] = True
+        result["top_1_agreement"] = expected.agreement(outputs, lost)
     result["mismatches"] = int(wrong.sum())
     result["outputs"] = program.answer(outputs)
     return result
@@ -184,23 +198,6 @@ def _differences(outputs: Ints, reference: Ints) -> NDArray[np.bool_]:
     return wrong
 
 
-def _unexpected(
-    program: Program, outputs: Ints, expect: Array, shape: tuple[int, ...]
-) -> NDArray[np.bool_]:
-    """Which outputs, in their own scale, lie off the expected ones by over a thousandth step."""
-    own = (shape[0], *program.output_border.own_shape(program.output))
-    expect = expect[: shape[0]] if expect.ndim else expect
-    if expect.shape != own:
-        raise ProgramError(f"expected values have shape {own}, not {expect.shape}; reshape them")
-    border = program.output_border
-    step = np.broadcast_to([float(scale) for scale in border.scale], shape)
-    wrong = np.ones(own, bool)
-    came = min(len(outputs), len(expect))
-    off = np.abs(program.answer(outputs[:came]).astype(np.float64) - expect[:came])
-    wrong[:came] = ~(off <= border.outward(step[:came], program.output) / 1000)
-    return border.inward(wrong, program.output)
-
-
 def compare(
     models: Sequence[Model],
     cycles_per_frame: Sequence[int] = (),
@@ -230,18 +227,20 @@ def compress(
     activations: int = 8,
     labels: Array | None = None,
 ) -> Program:
-    """Compress a float network (a `Network`, its file, or its name in the zoo) to a program.
+    """Compress a float network to a program.
 
-    data: calibration inputs (N, *shape).  weights: a method ("bwnh", "ternary", "int4", ...);
-    activations: bits of each activation (2 to 8); labels: classes of `data` (N,), for the accuracy
-    on it in the program's metadata.
+    network: a `Network`, its file, a float ONNX file, or the name of one in the zoo.  data:
+    calibration inputs (N, *shape), in the model's own layout or channels last.  weights: a method
+    ("bwnh", "ternary", "int4", ...); activations: bits of each activation (2 to 8); labels: classes
+    of `data` (N,), for the accuracy on it in the program's metadata.
     """
     if data is None:
         raise ProgramError("compression needs calibration data; give inputs of the network")
-    program = quantise(_network(network), data, weights, activations, kernels.execute)
+    floats = _network(network)
+    program = quantise(floats, data, weights, activations, kernels.execute)
     if labels is None:
         return program
-    accuracy = top_1(kernels.run(program, data), labels)
+    accuracy = top_1(kernels.run(program, floats.accept(data)), labels)
     return replace(program, metadata={**program.metadata, "calibration_accuracy": accuracy})
 
 
@@ -267,7 +266,22 @@ def _network(network: Network | str | Path) -> Network:
             f"{network} is neither a file nor a float network of the zoo, which has "
             f"{', '.join(known)}"
         )
+    if Path(network).suffix == ".onnx":
+        return _float_onnx(Path(network))
     return Network.load(network)
+
+
+def _float_onnx(path: Path) -> Network:
+    graph = read_onnx(path)
+    try:
+        return network_of(graph, path.stem if path.stem.isprintable() else "")
+    except ProgramError as error:
+        raise ProgramError(f"{path}: {error}") from None
+
+
+def export(model: Model, path: str | Path) -> None:
+    """Write a model as a QONNX file, which other tools read and `load` reads back."""
+    onnx_writer.save(load(model), path)
 
 
 def save(program: Program, path: str | Path) -> None:

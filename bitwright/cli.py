@@ -2,8 +2,8 @@
 
 Heavy imports stand inside the command functions, so that `--help` answers at once.  With `--json`
 standard output carries JSON alone; progress and errors go to standard error.  Exit codes: 0 well,
-1 values or cycles disagree (`doctor`: a needed tool is missing), 2 bad input or a missing tool, 130
-interrupted.
+1 values or cycles disagree (`check`: something stands in the file's way; `doctor`: a needed tool is
+missing), 2 bad input or a missing tool, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -53,6 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 # The commands
 
 
+def _check(args: argparse.Namespace) -> int:
+    from . import verdict
+
+    found = verdict.check(args.model)
+    _print(args, found, verdict.text(found))
+    return OK if found["goes_through"] else FAILED
+
+
 def _compress(args: argparse.Namespace) -> int:
     from . import api
     from .files import read_array, read_optional
@@ -72,6 +81,14 @@ def _compress(args: argparse.Namespace) -> int:
         "activations": args.activations,
     }
     return _print(args, written, f"{args.network} compressed to {args.output}")
+
+
+def _export(args: argparse.Namespace) -> int:
+    from . import api
+
+    api.export(args.model, args.output)
+    written = {"model": args.model, "onnx": str(args.output)}
+    return _print(args, written, f"{args.model} written to {args.output}")
 
 
 def _generate(args: argparse.Namespace) -> int:
@@ -184,6 +201,9 @@ def _simulated(result: dict[str, Any]) -> str:
     verdict = "agrees" if _agrees(result) else "DISAGREES"
     counts = f"{result['frames']} frames, {result['mismatches']} mismatches"
     lines = [f"{result['model']} on {result['engine']}: {verdict}; {counts}"]
+    top_1 = result["top_1_agreement"]
+    if top_1:
+        lines.append("top-1 agrees in {agreeing} of {frames} frames".format(**top_1))
     if result["cycles"]:
         cycles = result["cycles"].items()
         lines.append(table([{"cycles": who, **(what or {})} for who, what in cycles]))
@@ -205,8 +225,15 @@ def _compared(result: dict[str, Any]) -> str:
         total = {"layer": "total", **model["total"]} | {
             way: _figures(model["total"][way]) for way in ("formula", "schedule", "rtl")
         }
-        parts.append(f"{heading}\n{table([*model['layers'], total])}\n{area}".rstrip())
+        lines = [heading, table([*model["layers"], total]), _forms(model["forms"]), area]
+        parts.append("\n".join(filter(None, lines)))
     return "\n\n".join(parts)
+
+
+def _forms(forms: dict[str, str]) -> str:
+    """How many roundings of an imported model have each form."""
+    counts = [f"{form} ({count})" for form, count in Counter(forms.values()).items()]
+    return f"roundings, all exact: {', '.join(counts)}" if counts else ""
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -267,20 +294,34 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="bitwright",
-        description="Compress a network, generate its Verilog, simulate it, compare estimates.",
+        description="Import or compress a network, generate its Verilog, simulate it, compare.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"bitwright {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
+    check = _command(
+        commands,
+        "check",
+        _check,
+        "say whether an ONNX file goes through, or what is in its way",
+    )
+    check.add_argument("model", metavar="MODEL.onnx", help="a quantised ONNX file: QONNX, QDQ, ...")
+
     compress = _command(
         commands, "compress", _compress, "turn a float network into an integer program"
     )
     compress.add_argument(
-        "network", metavar="NETWORK", help="a saved float network, or the name of one in the zoo"
+        "network",
+        metavar="NETWORK",
+        help="a saved float network, a float ONNX file, or the name of one in the zoo",
     )
     compress.add_argument(
-        "--data", metavar="X.npy", type=Path, required=True, help="calibration inputs"
+        "--data",
+        metavar="X.npy",
+        type=Path,
+        required=True,
+        help="calibration inputs, in the model's own layout",
     )
     compress.add_argument(
         "--weights", metavar="METHOD", default="bwnh", help="bwnh, int4, int8, ... (default: bwnh)"
@@ -295,6 +336,10 @@ def _parser() -> argparse.ArgumentParser:
     compress.add_argument("--labels", metavar="Y.npy", type=Path, help="classes of the inputs")
     _output(compress, "MODEL", "where to save the integer program", required=True)
 
+    export = _command(commands, "export", _export, "write a model as a QONNX file")
+    _model(export)
+    _output(export, "OUT.onnx", "the file to write", required=True)
+
     generate = _command(commands, "generate", _generate, "write Verilog, memory files, a testbench")
     _model(generate)
     _output(generate, "DIR", "the folder to write", required=True)
@@ -307,7 +352,12 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument(
         "--inputs", metavar="X.npy", type=Path, required=True, help="frames to feed, one a row"
     )
-    simulate.add_argument("--expect", metavar="Y.npy", type=Path, help="values the outputs must be")
+    simulate.add_argument(
+        "--expect",
+        metavar="Y.npy",
+        type=Path,
+        help="values the outputs must be, in the model's own shape and scale",
+    )
     simulate.add_argument(
         "--engine",
         choices=["reference", "numba", "verilator", "icarus"],
@@ -362,7 +412,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-MODEL_HELP = "a saved integer program, or the name of one in the zoo"
+MODEL_HELP = "a saved integer program, a quantised ONNX file, or the name of one in the zoo"
 
 
 def _command(

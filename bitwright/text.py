@@ -34,6 +34,12 @@ def cell(value: object) -> str:
     return str(value)
 
 
+def printable(name: str, most: int = 60) -> str:
+    """A name from a file as it may stand in a table: on one line, and not long."""
+    plain = name if name.isprintable() else ascii(name)
+    return plain if len(plain) <= most else f"{plain[: most - 3]}..."
+
+
 def _is_number(value: object) -> bool:
     return value is None or isinstance(value, (int, float))
 

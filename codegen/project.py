@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..hw.design import Design, figures
+from ..models.border import Border
 from ..models.fixed import Ints, ProgramError
+from ..models.memory import forms
 from ..models.program import Edge
 from . import runner
 from .bench import TESTBENCH, Trial, bench_verilog, write_vectors
@@ -131,11 +133,17 @@ def describe(design: Design, rtl: Rtl) -> dict[str, Any]:
         "top": rtl.top,
         "input": _port(program.input, design.input.lanes),
         "output": _port(program.output, design.output.lanes),
+        "borders": {
+            "input": _border(program.input_border, program.input),
+            "output": _border(program.output_border, program.output),
+        },
         "folding": {n: {"pe": f.pe, "simd": f.simd} for n, f in design.folds.items()},
         "buffers": dict(design.depths),
         "cycles": {"frames": FRAMES, **figures(arrivals, design.output.beats)},
         "limiting": design.limiting,
         "modules": {i.name: i.layer for i in design.instances},
+        # Of an imported model: what each of its roundings became; every form is exact.
+        "forms": forms(program),
         "hashes": {"program": program.digest, "verilog": _digest(rtl.verilog)},
         "tools": {name: version(name) for name in ("bitwright", "amaranth", "cocotb", "numpy")},
     }
@@ -149,6 +157,18 @@ def _port(edge: Edge, lanes: int) -> dict[str, Any]:
         "step": grid.step,
         "bits": grid.bits,
         "lanes": lanes,
+    }
+
+
+def _border(border: Border, edge: Edge) -> dict[str, Any]:
+    """How the integers at a port stand for the model's own numbers, and in which layout."""
+    return {
+        "scale": [f"{f.numerator}/{f.denominator}" for f in border.scale],
+        "offset": [f"{f.numerator}/{f.denominator}" for f in border.offset],
+        "rounding": border.rounding,
+        "shape": list(border.own_shape(edge)),
+        "axes": list(border.axes or range(len(edge.shape))),
+        "finish": border.finish,
     }
 
 

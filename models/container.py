@@ -70,7 +70,7 @@ def save(
         _check_name(path, name)
         members[f"{name}.npy"] = _npy_bytes(path, name, arrays[name])
     _check_sizes(path, {name: len(data) for name, data in members.items()})
-    _replace(path, _zip_bytes(members))
+    replace_file(path, _zip_bytes(members))
 
 
 def load(
@@ -156,7 +156,7 @@ def _zip_bytes(members: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Write beside and rename, so that a reader sees the old file or the new one, never half."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:

@@ -53,6 +53,11 @@ def fraction_array(*values: Fraction | int | float) -> Fractions:
     return np.array([Fraction(v) for v in values] + [None], object)[:-1]
 
 
+Bound = Fraction | Fractions | None
+"""An end of a range: one for all channels, one per channel, or none."""
+
+_WIDEST = 1 << 62
+"""The largest bound of integers."""
 _ONE, _ZERO = fraction_array(1), fraction_array(0)
 
 
@@ -149,21 +154,48 @@ class Affine(Function):
 
 @dataclass(frozen=True, eq=False)
 class Clip(Function):
-    """min(max(u, lo), hi); None is no bound.  `Clip(0, None)` is relu."""
+    """min(max(u, lo), hi), perhaps per channel; None is no bound.  `Clip(0, None)` is relu."""
 
-    lo: Fraction | None
-    hi: Fraction | None
+    lo: Bound
+    hi: Bound
+
+    def bounds(self, channel: int) -> tuple[Fraction | None, Fraction | None]:
+        """Both bounds of a channel."""
+        return _bound(self.lo, channel), _bound(self.hi, channel)
 
     def value(self, channel: int, u: Fraction) -> Fraction:
-        low = u if self.lo is None else max(u, self.lo)
-        return low if self.hi is None else min(low, self.hi)
+        return _clamped(u, *self.bounds(channel))
 
     def pull(self, channel: int, condition: Condition) -> Known:
-        if self.hi is not None and not _holds(self.hi, condition):
+        lo, hi = self.bounds(channel)
+        if hi is not None and not _holds(hi, condition):
             return False
-        if self.lo is not None and _holds(self.lo, condition):
+        if lo is not None and _holds(lo, condition):
             return True
         return condition
+
+    @property
+    def channels(self) -> int:
+        return max(len(end) if isinstance(end, np.ndarray) else 1 for end in (self.lo, self.hi))
+
+    def parameters(self, channel: int) -> tuple[Fraction, ...]:
+        return tuple(end for end in self.bounds(channel) if end is not None)
+
+    def spread(self, positions: Ints) -> Clip:
+        lo, hi = (
+            _spread(end, positions) if isinstance(end, np.ndarray) else end
+            for end in (self.lo, self.hi)
+        )
+        return Clip(lo, hi)
+
+
+def _bound(bound: Bound, channel: int) -> Fraction | None:
+    return of_channel(bound, channel) if isinstance(bound, np.ndarray) else bound
+
+
+def _clamped(u: Fraction, lo: Fraction | None, hi: Fraction | None) -> Fraction:
+    low = u if lo is None else max(u, lo)
+    return low if hi is None else min(low, hi)
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,7 +305,7 @@ class Integral(Function):
     hi: int
 
     @abstractmethod
-    def level(self, channel: int, k: int) -> Condition:
+    def level(self, channel: int, k: int) -> Known:
         """The condition on u under which the value is at least k, lo < k <= hi."""
 
     def pull(self, channel: int, condition: Condition) -> Known:
@@ -294,8 +326,53 @@ class Round(Integral):
     def value(self, channel: int, u: Fraction) -> Fraction:
         return Fraction(min(max(rounded(self.mode, u), self.lo), self.hi))
 
-    def level(self, channel: int, k: int) -> Condition:
+    def level(self, channel: int, k: int) -> Known:
         return Condition(*cut(self.mode, k))
+
+    def bounds(self, channel: int) -> tuple[int, int]:
+        """The lowest and highest integer of a channel."""
+        return self.lo, self.hi
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded(Integral):
+    """clamp(round(u), lows[c], highs[c]): a rounding that is clamped per channel."""
+
+    mode: str
+    lows: Ints
+    highs: Ints
+
+    @property
+    def lo(self) -> int:  # type: ignore[override]
+        """The lowest integer of all channels."""
+        return int(self.lows.min())
+
+    @property
+    def hi(self) -> int:  # type: ignore[override]
+        """The highest integer of all channels."""
+        return int(self.highs.max())
+
+    def value(self, channel: int, u: Fraction) -> Fraction:
+        lo, hi = self.bounds(channel)
+        return Fraction(min(max(rounded(self.mode, u), lo), hi))
+
+    def level(self, channel: int, k: int) -> Known:
+        lo, hi = self.bounds(channel)
+        return k <= lo or (k <= hi and Condition(*cut(self.mode, k)))
+
+    def bounds(self, channel: int) -> tuple[int, int]:
+        """The lowest and highest integer of a channel."""
+        return int(self.lows[channel]), int(self.highs[channel])
+
+    @property
+    def channels(self) -> int:
+        return len(self.lows)
+
+    def parameters(self, channel: int) -> tuple[Fraction, ...]:
+        return tuple(Fraction(end) for end in self.bounds(channel))
+
+    def spread(self, positions: Ints) -> Bounded:
+        return Bounded(self.mode, self.lows[positions], self.highs[positions])
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,7 +393,7 @@ class Steps(Integral):
         taken = sum(1 for at in row if u > at or (u == at and self.reached))
         return Fraction(self.lo + taken)
 
-    def level(self, channel: int, k: int) -> Condition:
+    def level(self, channel: int, k: int) -> Known:
         return Condition(self._row(channel)[k - self.lo - 1], self.reached)
 
     def _row(self, channel: int) -> Fractions:
@@ -343,7 +420,7 @@ class Sign(Integral):
     def value(self, channel: int, u: Fraction) -> Fraction:
         return Fraction((u > 0) - (u < 0))
 
-    def level(self, channel: int, k: int) -> Condition:
+    def level(self, channel: int, k: int) -> Known:
         return Condition(Fraction(0), k == 0)
 
 
@@ -370,12 +447,14 @@ def extended(chain: Chain, function: Function) -> Chain:
             return chain[:-1] if merged.is_identity else (*chain[:-1], merged)
         if function.is_identity:
             return chain
-    if isinstance(function, Clip):
-        return _clipped(chain, function) or (*chain, function)
-    return (*chain, function)
+    clip = function if isinstance(function, Clip) else None
+    if isinstance(function, Round) and chain and isinstance(chain[-1], Round | Bounded):
+        # Integers need no rounding.
+        clip = Clip(Fraction(function.lo), Fraction(function.hi))
+    return (clip and _clip_rounded(chain, clip)) or (*chain, function)
 
 
-def _clipped(chain: Chain, clip: Clip) -> Chain | None:
+def _clip_rounded(chain: Chain, clip: Clip) -> Chain | None:
     """A chain that ends with a rounding, clipped: a rounding to fewer integers, where they fit.
 
     A clip between quantiser and dequantiser makes narrow integers of wide ones; a relu behind a
@@ -384,17 +463,22 @@ def _clipped(chain: Chain, clip: Clip) -> Chain | None:
     after = Affine(_ONE, _ZERO)
     if chain and isinstance(last := chain[-1], Affine) and len(last.scale) == len(last.offset) == 1:
         after, chain = last, chain[:-1]
-    if not chain or not isinstance(end := chain[-1], Round) or after.scale[0] <= 0:
+    if not chain or not isinstance(end := chain[-1], Round | Bounded) or after.scale[0] <= 0:
         return None
-    lo, hi = (
-        None if bound is None else (bound - after.offset[0]) / after.scale[0]
-        for bound in (clip.lo, clip.hi)
-    )
-    low = end.lo if lo is None else min(max(end.lo, lo), end.hi)
-    high = end.hi if hi is None else max(min(end.hi, hi), low)
-    if any(Fraction(bound).denominator != 1 for bound in (low, high)):
+    inner: list[list[Fraction]] = []
+    for channel in range(max(end.channels, clip.channels)):
+        lo, hi = (
+            None if bound is None else (bound - after.offset[0]) / after.scale[0]
+            for bound in clip.bounds(channel)
+        )
+        inner.append([_clamped(Fraction(bound), lo, hi) for bound in end.bounds(channel)])
+    if any(bound.denominator != 1 or abs(bound) > _WIDEST for ends in inner for bound in ends):
         return None
-    return extended((*chain[:-1], Round(end.mode, int(low), int(high))), after)
+    lows, highs = np.array(inner).astype(np.int64).T
+    narrow = Bounded(end.mode, lows, highs)
+    if len(inner) == 1:
+        narrow = Round(end.mode, int(lows[0]), int(highs[0]))
+    return extended((*chain[:-1], narrow), after)
 
 
 def direction(chain: Chain, channel: int) -> int:

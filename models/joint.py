@@ -38,10 +38,10 @@ def shortened(a: Grid, b: Grid, factors: tuple[int, int], chain: Chain) -> Short
 
     The chain is the same in every channel and never falls.
     """
-    pairs = _values(a)[:, None], _values(b)[None, :]
     alike = all(function.channels == 1 for function in chain)
-    if pairs[0].size * pairs[1].size > PAIRS_MAX or not alike or direction(chain, 0) <= 0:
+    if _count(a) * _count(b) > PAIRS_MAX or not alike or direction(chain, 0) <= 0:
         return None
+    pairs = _values(a)[:, None], _values(b)[None, :]
     exact = (factors[0] * pairs[0] + factors[1] * pairs[1]).ravel()
     edge = Edge((1,), exact.min(keepdims=True), exact.max(keepdims=True))
     steps = stepping(edge, chain)
@@ -60,6 +60,10 @@ def shortened(a: Grid, b: Grid, factors: tuple[int, int], chain: Chain) -> Short
                 if bias is not None:
                     return Shortened((m, n), bias - (1 << (shift - 1)), shift, steps.lo, steps.hi)
     return None
+
+
+def _count(grid: Grid) -> int:
+    return (grid.hi - grid.lo) // grid.step + 1
 
 
 def _values(grid: Grid) -> Ints:

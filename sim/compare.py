@@ -12,6 +12,7 @@ from ..codegen.verilog import write_rtl
 from ..hw import cost
 from ..hw.design import Design, Instance, figures
 from ..models.fixed import Ints
+from ..models.memory import forms, weight_bits, weights
 from ..models.ops import DepthwiseDot, Dot
 from ..models.program import Op
 from . import rtl
@@ -23,7 +24,9 @@ FRAMES = 3
 def compare_designs(
     designs: Sequence[Design], engine: str | None, tell: Progress
 ) -> list[dict[str, Any]]:
-    """One entry per design: {"model", "interval", "limiting", "area", "layers", "total"}.
+    """One entry per design: {"model", "interval", "limiting", "area", "forms", "layers", "total"}.
+
+    "forms" is what each rounding of an imported model became (`models/memory.py`).
 
     Cycles stand three times: by closed formula (a layer's own cycles per frame), by the schedule
     and measured in RTL (null without an engine): the cycle in which the layer's last beat of the
@@ -52,6 +55,7 @@ def _entry(design: Design, engine: str | None, tell: Progress) -> dict[str, Any]
         "engine": engine,
         "differences": sum(outcome.wrong.values()) if outcome else None,
         "area": area_error(),
+        "forms": forms(design.program),
         "layers": layers,
         "total": _total(design, layers, scheduled, traced),
     }
@@ -114,16 +118,6 @@ def _total(
         else None,
         **estimate_design(design),
     }
-
-
-def weights(op: Op) -> int:
-    """How many weights an operator has."""
-    return int(op.weights.size) if isinstance(op, Dot | DepthwiseDot) else 0
-
-
-def weight_bits(op: Op) -> int:
-    """Bits of all weights, as stored."""
-    return weights(op) * op.grid.bits if isinstance(op, Dot | DepthwiseDot) else 0
 
 
 def operations(op: Op, instance: Instance) -> int:

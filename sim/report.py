@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..hw.design import Design, Instance, Stream
 from ..models.fixed import Ints
+from ..models.memory import forms
 from ..models.ops import DepthwiseDot, Dot, Window
 from . import charts, waves
 from .charts import NARROW, WIDE, Chain, Picture, round_step
@@ -132,6 +133,11 @@ class Section:
     def has_area(self) -> bool:
         """True if every layer has an estimate whose error is known."""
         return bool(self.run.area_error) and all(row["lut"] is not None for row in self.layers)
+
+    @cached_property
+    def forms(self) -> dict[str, str]:
+        """What each rounding of an imported model became."""
+        return forms(self.run.design.program)
 
     @property
     def unstalled(self) -> list[Simulation]:

@@ -32,7 +32,9 @@ def run(capsys, *args):
     return code, done.out, done.err
 
 
-KEYS = {"model", "engine", "frames", "mismatches", "streams", "cycles", "seconds"}
+KEYS = {
+    "model", "engine", "frames", "mismatches", "top_1_agreement", "streams", "cycles", "seconds",
+}  # fmt: skip
 
 
 @pytest.mark.cosim
@@ -89,10 +91,17 @@ def test_software_engines_and_expected_values(model, capsys, engine):
         result = json.loads(out)
         assert (code, result["mismatches"]) == (int(mismatches > 0), mismatches)
         assert result["cycles"] is None
-    expect[1, 2] += 1
+        assert result["top_1_agreement"] == {"agreeing": 3, "frames": 3}
+    expect[1, 2] += 1000
     np.save(folder / "e.npy", expect)
     code, out, _ = run(capsys, *command, "--expect", folder / "e.npy", "--json")
-    assert (code, json.loads(out)["mismatches"]) == (1, 1)
+    result = json.loads(out)
+    assert (code, result["mismatches"]) == (1, 1)
+    assert result["top_1_agreement"] == {"agreeing": 2, "frames": 3}
+    _, out, _ = run(capsys, *command, "--expect", folder / "e.npy")
+    assert "\ntop-1 agrees in 2 of 3 frames\n" in out
+    _, out, _ = run(capsys, *command, "--json")
+    assert json.loads(out)["top_1_agreement"] is None
 
 
 def test_generate_and_its_fold_file(model, capsys):
@@ -324,6 +333,8 @@ def test_an_undefined_output_is_wrong_even_where_0_is_expected(model, monkeypatc
         return rtl
 
     monkeypatch.setattr(api, "write_rtl", undefined)
-    result = api.simulate(program, frames(program, 2), engine="icarus")
+    x = frames(program, 2)
+    result = api.simulate(program, x, program(x), engine="icarus")
     assert result["mismatches"] == 20
+    assert result["top_1_agreement"] == {"agreeing": 0, "frames": 2}
     assert "got undefined" in result["report"][0]

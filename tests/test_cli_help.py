@@ -13,7 +13,9 @@ import pytest
 import bitwright
 from bitwright import cli, doctor, files
 
-COMMANDS = ["compress", "generate", "simulate", "compare", "zoo", "doctor"]
+COMMANDS = [
+    "check", "compress", "export", "generate", "simulate", "compare", "zoo", "doctor",
+]  # fmt: skip
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -52,7 +54,7 @@ def test_version():
 
 
 def test_the_command_line_imports_nothing_heavy():
-    heavy = {"numpy", "numba", "amaranth", "cocotb", "matplotlib"}
+    heavy = {"numpy", "numba", "amaranth", "cocotb", "onnx", "matplotlib"}
     code = f"import sys, bitwright.cli; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -63,7 +65,7 @@ def test_doctor_prints_json_alone():
     assert found["bitwright"] == bitwright.__version__
     assert done.returncode == (0 if found["complete"] else 1)
     names = [tool["name"] for tool in found["tools"]]
-    assert {"python", "numpy", "verilator", "iverilog", "g++", "perl"} <= set(names)
+    assert {"python", "numpy", "onnx", "verilator", "iverilog", "g++", "perl"} <= set(names)
     for tool in found["tools"]:
         assert tool["missing"] == (tool["path"] is None) == (tool["remedy"] is not None)
 

@@ -25,6 +25,8 @@ from onnx_node import OPERATORS, View
 from bitwright.models import zoo
 from bitwright.models.fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed, unsigned
 from bitwright.models.onnx import write
+from bitwright.models.onnx.export.borders import FINISHES
+from bitwright.models.onnx.export.draft import DOMAIN
 from bitwright.models.onnx.load import load
 from bitwright.models.ops import (
     Add,
@@ -215,6 +217,8 @@ def cases() -> dict[str, Program]:
             "requantise, float64": Requantise(
                 np.arange(1, c + 1) << 40, np.full(c, -(1 << 39)), 35, -(1 << 20), 1 << 20
             ),
+            "requantise, even": Requantise(slopes, np.arange(c) - 9, 2, -7, 9, 1),
+            "requantise, even, wide": Requantise(1000 * slopes, 8 * np.arange(c), 4, -9999, 9999, 1),
             "scale": Scale(slopes, RNG.integers(-99, 99, c)),
             "scale, nothing": Scale(np.ones(c, int), np.zeros(c, int)),
             "table, rising": table(edge, 1, lambda v: v * v * (1 if v > 0 else -1) // 9),
@@ -316,6 +320,8 @@ def test_operator(name: str, execute: Execute):
             "requantise, float64, vector",
             ["Cast", "Mul", "Add", "Mul", "Floor", "Cast", "Clip"],
         ),
+        ("requantise, even, vector", ["Mul", "MultiThreshold"]),
+        ("requantise, even, wide, vector", ["Mul", "Add", "Mul", "Round", "Clip"]),
         ("table, rising, vector", ["MultiThreshold"]),
         ("table, channels, vector", ["MultiThreshold", "Add", "MultiThreshold", "Sub"]),
         ("table, one looked up, vector", ["Add", "Cast", "Gather"]),
@@ -492,7 +498,7 @@ def test_scaled_inputs_become_whole(scale: Fraction):
 
 
 @needs_qonnx
-@pytest.mark.parametrize("finish", write.FINISHES)
+@pytest.mark.parametrize("finish", FINISHES)
 def test_finish(finish: str):
     border = Border((THIRD,), finish=finish)
     program = Program(
@@ -530,7 +536,7 @@ def test_nothing_of_the_machine():
     assert not model.graph.doc_string
     assert {opset.domain: opset.version for opset in model.opset_import} == {
         "": 11,
-        write.DOMAIN: 1,
+        DOMAIN: 1,
     }
 
 
@@ -644,7 +650,7 @@ REFUSALS: dict[str, tuple[Program, str]] = {
     "unknown operator": (
         Program("own", VECTOR, (Node("mine", Own(), (INPUT,)),)),
         (
-            "node 'mine': Own has no form in QONNX; register one with write.register, or express "
+            "node 'mine': Own has no form in QONNX; register one with export.write.register, or express "
             "it by other operators"
         ),
     ),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import permutations
+from math import prod
 
 import numpy as np
 
 from ..border import Border
 from ..exact import (
     Affine,
+    Bounded,
     Chain,
     Clip,
     Finish,
@@ -25,10 +27,12 @@ from ..exact import (
     fraction_array,
     of_channel,
 )
-from ..fixed import BINARY, Grid, Ints, ProgramError
+from ..fixed import BINARY, Ints, ProgramError
 from ..program import Edge
 from ..rounding import FLOOR
-from .graph import Graph
+from .constants import Constant
+from .folding import fold
+from .graph import Graph, Node
 
 IMAGES = {
     "Conv", "ConvInteger", "QLinearConv", "MaxPool", "AveragePool", "GlobalAveragePool",
@@ -36,39 +40,69 @@ IMAGES = {
     "QLinearGlobalAveragePool", "PRelu", "InstanceNormalization", "ConvTranspose",
 }  # fmt: skip
 """Operators whose tensors have their channels first."""
-ROWS = {
-    "Transpose",
-    "MatMul",
-    "Gemm",
-    "MatMulInteger",
-    "QLinearMatMul",
-    "QGemm",
-    "Reshape",
-    "Flatten",
-}
-"""Operators before which the order of the graph is kept."""
+MATRICES = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGemm"}
+"""Operators whose tensors have their features last."""
+MOVES = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 AXES_MAX = 6
 """Axes of an output whose orders are all tried."""
 
 
 def channels_first(graph: Graph) -> bool:
-    """Whether nothing that keeps the order of the graph is met before an operator on images."""
-    readers: dict[str, list[int]] = {}
-    for number, node in enumerate(graph.nodes):
+    """Whether the channels of the graph's input are the first axis of a frame.
+
+    The first operator on images or matrices tells, through all that moves values; else the first
+    tensor with other axes than the input's.
+    """
+    readers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
         for name in node.inputs:
-            readers.setdefault(name, []).append(number)
-    waiting, seen = [graph.inputs[0].name], {graph.inputs[0].name}
+            readers.setdefault(name, []).append(node)
+    first = graph.inputs[0]
+    shape = tuple(size or 1 for size in first.shape)
+    start = np.arange(prod(shape)).reshape(shape)
+    waiting, seen = [(first.name, start)], {first.name}
+    turned = start
     while waiting:
-        for number in readers.get(waiting.pop(0), []):
-            node = graph.nodes[number]
-            if node.op in IMAGES:
-                return True
-            if node.op in ROWS:
+        name, places = waiting.pop(0)
+        for node in readers.get(name, []):
+            if node.op in IMAGES or _by_channel(node):
+                return _channels_apart(start, places, 1)
+            if node.op in MATRICES:
+                return places is not start and _channels_apart(start, places, -1)
+            if node.op.startswith("Reduce"):
+                continue  # what follows has axes of its own
+            moved = _moved(graph, node, places) if node.op in MOVES else places
+            if moved is None:
                 return False
-            new = [name for name in node.outputs if name not in seen]
+            if turned is start and moved is not start and moved.ndim > 2:
+                turned = moved
+            new = [output for output in node.outputs if output not in seen]
             seen.update(new)
-            waiting += new
-    return True
+            waiting += [(output, moved) for output in new]
+    return _channels_apart(start, turned, 1)
+
+
+def _by_channel(node: Node) -> bool:
+    return node.op == "MultiThreshold" and node.attributes.get("data_layout", "NCHW") == "NCHW"
+
+
+def _channels_apart(start: Ints, places: Ints, axis: int) -> bool:
+    """Whether neighbours along the channels of a tensor are apart in the graph's input."""
+    if places is start or places.ndim < 2:
+        return True
+    line = np.moveaxis(places, axis, -1).reshape(-1, places.shape[axis])[0]
+    return int(line[1] - line[0]) != 1 if len(line) > 1 else start.shape[1:2] == (1,)
+
+
+def _moved(graph: Graph, node: Node, places: Ints) -> Ints | None:
+    """The places behind a node that moves values; None where it is not known or does not fit."""
+    if any(name and name not in graph.constants for name in node.inputs[1:]):
+        return None
+    given = [Constant.of(graph.constants[name]) if name else None for name in node.inputs[1:]]
+    try:
+        return fold(node, [Constant.of(places), *given])[0].integers()
+    except ProgramError:
+        return None  # refused with its reason when its turn comes
 
 
 def layout(shape: tuple[int, ...], first: bool) -> tuple[Ints, tuple[int, ...]]:
@@ -85,21 +119,22 @@ def layout(shape: tuple[int, ...], first: bool) -> tuple[Ints, tuple[int, ...]]:
 def entrance(chain: Chain, shape: tuple[int, ...], bipolar: bool) -> tuple[Edge, Border]:
     """The integers that a chain, whose last function rounds, makes of the graph's real input."""
     *before, last = chain
-    lo, hi = last.lo, last.hi  # type: ignore[attr-defined]
+    assert isinstance(last, Integral)
+    lows, highs = _bounds(last, shape[-1])
     affine = Affine(fraction_array(1), fraction_array(0))
     for at, function in enumerate(before):
         if isinstance(function, Affine):
             affine = affine.then(function.scale, function.offset)
-        elif isinstance(function, Clip) and all(f.channels == 1 for f in chain[at + 1 :]):
+        elif isinstance(function, Clip):
             # Rounding never falls: clipping before it clips its result.
-            lo, hi = _clipped(function, chain[at + 1 :], lo, hi)
+            lows, highs = _clipped(function, chain[at + 1 :], lows, highs)
         else:
             raise _unfit(f"{type(function).__name__} comes before it")
     if min(affine.scale) <= 0:
         raise _unfit("it is multiplied by a number that is not positive")
     scale = 1 / affine.scale
-    if isinstance(last, Round):
-        edge = Edge.of(shape, Grid(lo, hi))
+    if isinstance(last, Round | Bounded):
+        edge = Edge(shape, lows, highs)
         return edge, _border(scale, -affine.offset * scale, last.mode)
     if not isinstance(last, Steps):
         raise _unfit("it goes through a function that is no quantiser")
@@ -107,16 +142,29 @@ def entrance(chain: Chain, shape: tuple[int, ...], bipolar: bool) -> tuple[Edge,
         raise _unfit("it goes through several thresholds")
     cut = (of_channel(last.at[:, 0], 0) - affine.offset) * scale
     if bipolar:
+        if bool((lows == highs).any()):
+            raise _unfit("a bound before it leaves one of its two values only")
         return Edge.of(shape, BINARY), _border(scale, cut, FLOOR)
     # From the cut on the quotient is 1 or more.
-    return Edge.of(shape, Grid(lo, hi)), _border(scale, cut - scale * (lo + 1), FLOOR)
+    return Edge(shape, lows, highs), _border(scale, cut - scale * (last.lo + 1), FLOOR)
 
 
-def _clipped(clip: Clip, rest: Chain, lo: int, hi: int) -> tuple[int, int]:
-    ends = [None if end is None else int(composed(rest, 0, end)) for end in (clip.lo, clip.hi)]
-    lo = lo if ends[0] is None else max(lo, ends[0])
-    hi = hi if ends[1] is None else min(hi, ends[1])
-    return lo, max(lo, hi)
+def _bounds(last: Integral, channels: int) -> tuple[Ints, Ints]:
+    """The lowest and highest integer of each channel."""
+    ends = (last.lows, last.highs) if isinstance(last, Bounded) else (last.lo, last.hi)
+    lows, highs = (np.broadcast_to(np.array(end), channels) for end in ends)
+    return lows, highs
+
+
+def _clipped(clip: Clip, rest: Chain, lows: Ints, highs: Ints) -> tuple[Ints, Ints]:
+    lows, highs = lows.copy(), highs.copy()
+    for channel in range(len(lows)):
+        lo, hi = clip.bounds(channel)
+        if lo is not None:
+            lows[channel] = max(lows[channel], int(composed(rest, channel, lo)))
+        if hi is not None:
+            highs[channel] = min(highs[channel], int(composed(rest, channel, hi)))
+    return lows, np.maximum(lows, highs)
 
 
 def _unfit(why: str) -> ProgramError:
@@ -151,8 +199,9 @@ def answer(affine: Affine, name: str, shape: tuple[int, ...], index: Ints) -> Bo
     axes = _order(index)
     if axes is None:
         raise ProgramError(
-            "the graph's output is in an order that hardware does not give; end the graph before "
-            "the last transposition"
+            "the graph's output is in an order, or has scales that differ by position, which "
+            "hardware does not give; end the graph before its last transposition, or quantise its "
+            "result per tensor"
         )
     plain = axes == tuple(range(index.ndim))
     own = None if shape == index.shape else shape

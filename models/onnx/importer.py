@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
 
 from .. import ops
-from ..absorb import absorb
+from ..absorb import TABLE_MAX, absorb, monotone
 from ..border import Border
 from ..exact import (
     Affine,
@@ -27,6 +28,7 @@ from ..exact import (
     Function,
     Integral,
     Round,
+    Steps,
     extended,
     fraction_array,
     spread,
@@ -37,11 +39,14 @@ from ..program import INPUT, Edge, Op
 from ..program import Node as ProgramNode
 from ..rounding import FLOOR
 from .constants import Constant
-from .ends import entrance
+from .ends import entrance, unflattened
 from .graph import Graph, Node
+from .uniform import unified, uniform
 
 ONE, ZERO = fraction_array(1), fraction_array(0)
 LABEL_MAX = 100
+WIDEST = 1 << 60
+"""The largest integer that a bound leaves."""
 QUANTISING = {
     "QuantizeLinear", "Quant", "IntQuant", "BipolarQuant", "MultiThreshold", "QLinearConv",
     "QLinearMatMul", "QGemm", "QLinearAdd", "ConvInteger", "MatMulInteger", "DequantizeLinear",
@@ -129,12 +134,15 @@ class Importer:
     joins: dict[str, Join] = field(default_factory=dict[str, Join])
     sums: dict[str, str] = field(default_factory=dict[str, str])
     """The nodes of those joins that were added with their exact factors."""
-    settled_chains: dict[tuple[object, ...], Stream] = field(
-        default_factory=dict[tuple[object, ...], Stream]
+    settled_chains: dict[tuple[object, ...], tuple[Chain, Stream]] = field(
+        default_factory=dict[tuple[object, ...], tuple[Chain, Stream]]
     )
+    """By the identities of a chain's functions, which live on here as long as these are known."""
     axes: tuple[int, ...] = ()
     border: Border | None = None
     """How the input is quantised, once that is known."""
+    taken: Node | None = None
+    """The node of the graph that is being looked at."""
 
     # The program
 
@@ -145,9 +153,20 @@ class Importer:
         try:
             self.edges[name] = op.infer(*(self.edges[source] for source in sources))
         except ProgramError as error:
-            raise ProgramError(f"node {label!r}: {error}") from None
+            raise ProgramError(f"{self._owner(label)}: {error}") from None
         self.nodes[name] = ProgramNode(name, op, sources)
         return name
+
+    def _owner(self, label: str) -> str:
+        """The graph's node for which an operator is emitted, which it names or begins with."""
+        for name in (label, label.rpartition("_")[0]):
+            if name in self._graph_nodes:
+                return str(self._graph_nodes[name])
+        return str(self.taken or f"node {label!r}")
+
+    @cached_property
+    def _graph_nodes(self) -> dict[str, Node]:
+        return {node.name: node for node in self.graph.nodes}
 
     def _name(self, label: str) -> str:
         plain = label if label.isprintable() and 0 < len(label) <= LABEL_MAX else ""
@@ -292,25 +311,63 @@ class Importer:
         """The stream as one row of features, in the program's order."""
         return self.reshaped(stream, (stream.index.size,))
 
+    def unflattened(self, stream: Stream) -> Stream:
+        """Undo `flat`, where no function differs between channels any more."""
+        ordered = unflattened(stream.shape, stream.index)
+        if ordered is None or any(function.channels > 1 for function in stream.chain):
+            return stream
+        return self.reshaped(stream, ordered)
+
     def reshaped(self, stream: Stream, shape: tuple[int, ...]) -> Stream:
         """The stream under another shape of the program: wires only."""
         if shape == stream.index.shape:
             return stream
         if self.is_raw(stream):
+            stream = self._entered(stream)
+        old = np.broadcast_to(np.arange(stream.channels), stream.index.shape).reshape(shape)
+        rows = old.reshape(-1, shape[-1])
+        if any(function.channels > 1 for function in stream.chain) and (rows != rows[0]).any():
+            stream = self._unmixed(stream)
+        source = self.emit(f"{stream.label}_reshape", ops.Reshape(shape), stream.source)
+        chain = spread(stream.chain, rows[0])
+        return replace(stream, source=source, index=stream.index.reshape(shape), chain=chain)
+
+    def _entered(self, stream: Stream) -> Stream:
+        """The graph's input behind its first rounding, which is the border's."""
+        rounds = [k for k, function in enumerate(stream.chain) if isinstance(function, Integral)]
+        if not rounds:
             raise ProgramError(
                 f"node {stream.label!r}: the graph's input is reshaped, or differs by position, "
                 "before it is quantised; quantise it first"
             )
-        source = self.emit(f"{stream.label}_reshape", ops.Reshape(shape), stream.source)
-        old = np.broadcast_to(np.arange(stream.channels), stream.index.shape).reshape(shape)
-        rows = old.reshape(-1, shape[-1])
-        if any(function.channels > 1 for function in stream.chain) and (rows != rows[0]).any():
+        chain = stream.chain
+        return self._absorbed(stream, chain[: rounds[0] + 1], chain[rounds[0] + 1 :])
+
+    def _unmixed(self, stream: Stream) -> Stream:
+        """A stream whose channels share all functions, before a reshape mixes them."""
+        if any(isinstance(function, Integral) for function in stream.chain):
+            stream = self.settled(stream, stream.label)
+        found = self.unified(stream) if stream.is_affine else None
+        if found is None:
             raise ProgramError(
                 f"node {stream.label!r}: its scales differ between channels that a reshape mixes; "
                 "quantise per tensor before it"
             )
-        chain = spread(stream.chain, rows[0])
-        return replace(stream, source=source, index=stream.index.reshape(shape), chain=chain)
+        return found
+
+    def unified(self, stream: Stream, *also: Fraction) -> Stream | None:
+        """A settled stream under one positive scale and one offset for all channels.
+
+        Integers stand for the reals `also` too.  None where that takes integers that are too wide.
+        """
+        if uniform(stream.affine, stream.channels, also):
+            return stream
+        found = unified(self.edge(stream), stream.affine, also)
+        if found is None:
+            return None
+        op, affine = found
+        source = self.emit(f"{stream.label}_scale", op, stream.source)
+        return replace(stream, source=source, chain=extended((), affine))
 
     def images(self, node: Node, stream: Stream) -> Stream:
         """A tensor (C, H, W) or (C, L) as a stream (H, W, C): channels last, in any order.
@@ -370,8 +427,8 @@ class Importer:
             return stream
         key = (stream.source, stream.index.shape, *map(id, stream.chain))
         if key not in self.settled_chains:
-            self.settled_chains[key] = self._settled(stream, node)
-        found = self.settled_chains[key]
+            self.settled_chains[key] = stream.chain, self._settled(stream, node)
+        _, found = self.settled_chains[key]
         return replace(found, shape=stream.shape, index=stream.index, label=stream.label)
 
     def rounded(self, stream: Stream, node: Node) -> Stream:
@@ -387,8 +444,12 @@ class Importer:
         if self.is_raw(stream):
             if not rounds:
                 return self._stand_in(stream, node)
-            # The first rounding is the border's; what follows it is the program's.
-            stream = self._absorbed(stream, chain[: rounds[0] + 1], chain[rounds[0] + 1 :])
+            return self.settled(self._entered(stream), node)
+        if len(rounds) > 1 and not self._in_one(stream, chain[: rounds[-1] + 1]):
+            before, rest = chain[: rounds[-2] + 1], chain[rounds[-2] + 1 :]
+            stream = self.settled(replace(stream, chain=before), node)
+            for function in rest:
+                stream = stream.applied(function, stream.label)
             return self.settled(stream, node)
         if rounds:
             stream = self._absorbed(stream, chain[: rounds[-1] + 1], chain[rounds[-1] + 1 :])
@@ -399,15 +460,26 @@ class Importer:
             stream = clipped
         return stream
 
+    def _in_one(self, stream: Stream, chain: Chain) -> bool:
+        """Whether one operator can be all of a chain: what is not monotone needs a short range."""
+        grid = self.edge(stream).grid
+        return monotone(chain, stream.channels) or grid.hi - grid.lo < TABLE_MAX
+
     def _absorbed(self, stream: Stream, chain: Chain, rest: Chain) -> Stream:
         """The stream behind the operator that `chain` becomes; `rest` waits."""
         last, after = chain[-1], Affine(ONE, ZERO)
         assert isinstance(last, Integral)
         if rest and isinstance(rest[0], Affine):
             after, rest = rest[0], rest[1:]
-        bipolar = last.hi - last.lo == 1 and all(
-            2 * offset == -scale * (last.lo + last.hi)
-            for scale, offset in np.broadcast(after.scale, after.offset)
+        # The border rounds to integers as they are; its only bipolar form is a comparison.
+        compares = not self.is_raw(stream) or isinstance(last, Steps)
+        bipolar = (
+            compares
+            and last.hi - last.lo == 1
+            and all(
+                2 * offset == -scale * (last.lo + last.hi)
+                for scale, offset in np.broadcast(after.scale, after.offset)
+            )
         )
         if bipolar:
             # Two levels around zero: -1 and +1, at half the scale and without an offset.
@@ -455,31 +527,29 @@ class Importer:
         edge, border = entrance(chain, stream.index.shape, bipolar)
         if self.border is None:
             self.edges[INPUT], self.border = edge, border
-        elif (str(edge), border) != (str(self.edges[INPUT]), self.border):
+        elif border != self.border or not _alike(edge, self.edges[INPUT]):
             raise ProgramError(
                 "the graph's input is quantised in two ways, and it enters hardware once; quantise "
                 "it once and share the result"
             )
 
     def _clipped(self, stream: Stream) -> Stream | None:
-        """Relu or Clip of integers with a scale, where its bounds are multiples of the scale."""
+        """Relu or Clip of integers with a scale, where its bounds are multiples of the scales."""
         before = stream.chain[0] if isinstance(stream.chain[0], Affine) else Affine(ONE, ZERO)
         rest = stream.chain[1:] if isinstance(stream.chain[0], Affine) else stream.chain
         clip, rest = rest[0], rest[1:]
-        scale, shifts = before.scale, before.offset / before.scale if all(before.scale) else None
-        if not isinstance(clip, Clip) or shifts is None or min(scale) <= 0:
+        scale, grid = before.scale, self.edge(stream).grid
+        if not isinstance(clip, Clip) or min(scale) <= 0:
             return None
-        if any(shift.denominator != 1 for shift in shifts) or len(set(scale.tolist())) > 1:
+        shifts = before.offset / scale
+        bounds = [None if end is None else end / scale for end in (clip.lo, clip.hi)]
+        ends = [*shifts, *(value for bound in bounds if bound is not None for value in bound)]
+        widest = max(abs(grid.lo), abs(grid.hi)) + int(max(map(abs, ends)))
+        if any(end.denominator != 1 for end in ends) or widest > WIDEST:
             return None
-        step, edge = scale[0], self.edge(stream)
-        bounds = [None if end is None else end / step for end in (clip.lo, clip.hi)]
-        if any(bound is not None and bound.denominator != 1 for bound in bounds):
-            return None
-        lo = int(edge.grid.lo + min(shifts)) if bounds[0] is None else int(bounds[0])
-        hi = int(edge.grid.hi + max(shifts)) if bounds[1] is None else int(bounds[1])
         chain = extended((), Affine(ONE, shifts))
-        chain = (*chain, Round(FLOOR, lo, max(lo, hi)))
-        return self._absorbed(stream, chain, (Affine(fraction_array(step), ZERO), *rest))
+        chain = (*chain, Clip(*bounds), Round(FLOOR, -widest, widest))
+        return self._absorbed(stream, chain, (Affine(scale, ZERO), *rest))
 
     def _stand_in(self, stream: Stream, node: Node | str) -> Stream:
         """Note that nothing rounds the stream before `node`; go on with 8 bits in its place."""
@@ -508,6 +578,12 @@ class Importer:
                 "channel; quantise the input with an integer zero point"
             )
         return stream, int(zero)
+
+
+def _alike(a: Edge, b: Edge) -> bool:
+    """Whether two edges hold the same values."""
+    bounds = np.array_equal(a.lo, b.lo) and np.array_equal(a.hi, b.hi)
+    return bounds and (a.shape, a.step) == (b.shape, b.step)
 
 
 def _differ(tensor: Fractions, rows: Ints) -> bool:

@@ -17,7 +17,7 @@ from ..exact import Affine, Chain
 from ..fixed import Grid, ProgramError
 from ..program import INPUT, Edge, Program
 from .constants import Constant, blamed, is_float, limits_of, sized
-from .ends import answer, channels_first, finish, layout, unflattened
+from .ends import answer, channels_first, finish, layout
 from .folding import fold, foldable
 from .graph import ONNX, Graph, Node, Tensor
 from .importer import ONE, RAW, ZERO, Form, Importer, Stream, Unknown, Value
@@ -32,6 +32,8 @@ SAME_SHAPE = {
     "LpNormalization", "MeanVarianceNormalization", "Not", "CumSum",
 }  # fmt: skip
 """Operators that are not offered, but keep the shape: what follows them is looked at as well."""
+NEAR = 0.75
+"""How alike the name of an operator must be to be hinted at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +83,12 @@ def imported(graph: Graph, name: str) -> Imported:
 def _enter(importer: Importer) -> None:
     """Make the graph's input a stream and its constants values."""
     graph = importer.graph
-    if len(graph.inputs) != 1:
-        names = ", ".join(repr(tensor.name) for tensor in graph.inputs[:8]) or "none"
+    if not graph.inputs:
+        raise ProgramError(
+            "the graph has no input, and an accelerator has exactly one; export it with its input"
+        )
+    if len(graph.inputs) > 1:
+        names = ", ".join(repr(tensor.name) for tensor in graph.inputs[:8])
         importer.obstacle(
             f"the graph has {len(graph.inputs)} inputs ({names}), and an accelerator has exactly "
             "one; make the others initialisers"
@@ -91,8 +97,6 @@ def _enter(importer: Importer) -> None:
         importer.values[tensor.name] = Unknown()
     for name, values in graph.constants.items():
         importer.values[name] = Constant(values, graph.types.get(name, values.dtype.name))
-    if not graph.inputs:
-        raise ProgramError("the graph's output does not depend on any input; export it again")
     tensor = graph.inputs[0]
     importer.batch, shape = _shape(tensor)
     with blamed_input(tensor):
@@ -125,16 +129,18 @@ def _shape(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
         )
     batch, *shape = tensor.shape
     for axis, size in enumerate(shape, 1):
-        if size is None or size < 1:
+        if not size:
+            how = "no fixed size" if size is None else "size 0"
             raise ProgramError(
-                f"the graph's input {tensor.name!r} has no fixed size along axis {axis}; export "
-                "the model with fixed sizes"
+                f"the graph's input {tensor.name!r} has {how} along axis {axis}; export the model "
+                "with fixed sizes"
             )
     return max(1, batch or 1), tuple(size for size in shape if size is not None)
 
 
 def _take(importer: Importer, node: Node) -> None:
     """Give each output of a node its value."""
+    importer.taken = node
     values: Sequence[Value]
     inputs = [importer.values[name] if name else None for name in node.inputs]
     try:
@@ -189,13 +195,16 @@ def _sizes(importer: Importer, stream: Stream) -> Constant:
 
 def _unknown(node: Node) -> str:
     names = [op for domain, op in HANDLERS if domain == node.domain]
-    near = get_close_matches(node.op, names, 1)
     if not names:
-        return f"the domain {node.domain[:60]!r} is not known; use ONNX, QONNX or com.microsoft"
-    hint = f" (like {near[0]})" if near else ""
+        return (
+            f"nothing is known of the domain {node.domain[:60]!r}; express it by operators of "
+            "ONNX, QONNX or com.microsoft"
+        )
+    near = get_close_matches(node.op, names, 1, NEAR)
+    hint = f" (did you mean {near[0]}?)" if near else ""
     return (
-        f"the operator is not offered in hardware; express it by those that are{hint}: "
-        "docs/onnx.md lists them"
+        f"the operator is not offered in hardware{hint}; express it by those that docs/onnx.md "
+        "lists"
     )
 
 
@@ -218,9 +227,7 @@ def _program(importer: Importer, name: str) -> Program | None:
     stream = importer.settled(replace(value, chain=chain), "the graph's output")
     if importer.obstacles:
         return None
-    ordered = unflattened(stream.shape, stream.index)
-    if ordered is not None:
-        stream = importer.reshaped(stream, ordered)
+    stream = importer.unflattened(stream)
     source = importer.realised(stream.source)
     if source == INPUT:
         source = importer.emit("output", ops.Reshape(importer.edge(stream).shape), source)

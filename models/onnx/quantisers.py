@@ -117,7 +117,7 @@ def dequantiser(node: Node, inputs: Inputs, rank: int) -> tuple[Fractions, Ints]
                 f"x and the zero point have one type, not {x.dtype} and {zero.dtype}; export the "
                 "model again"
             )
-        points = zero.integers()
+        points = _points(zero)
         _check_pair(scale, points)
         return _along(scale, rank, axis), _along(points, rank, axis)
 
@@ -136,8 +136,8 @@ def _quantize_linear(node: Node, inputs: Inputs, rank: int) -> Quantiser:
             f"output_dtype and the zero point have one type, not {stated} and {dtype}; export the "
             "model again"
         )
+    points = _points(zero)
     lo, hi = limits_of(dtype)
-    points = zero.integers() if zero is not None else np.zeros((), np.int64)
     _check_pair(scale, points)
     scale, points = _along(scale, rank, axis), _along(points, rank, axis)
     return Quantiser(scale, points, lo, hi, HALF_EVEN, False, False, dtype)
@@ -329,6 +329,15 @@ def _zero_point(constant: Constant) -> Ints:
     return values.astype(np.int64)
 
 
+def _points(zero: Constant | None) -> Ints:
+    """The zero points of an operator of ONNX, where their type bounds them; 0 where there are none."""
+    if zero is None:
+        return np.zeros((), np.int64)
+    if is_float(zero.dtype):
+        raise Refused(f"a zero point is an integer, not {zero.dtype}; export the model again")
+    return zero.integers()
+
+
 def _axis(attributes: Attributes) -> int:
     block = attributes.integer("block_size", 0)
     if block:
@@ -340,9 +349,9 @@ def _axis(attributes: Attributes) -> int:
 
 def _check_pair(scale: Fractions, zero: Ints) -> None:
     if zero.size != 1 and zero.size != scale.size:
+        each = f" or one for each of the {scale.size} scales" if scale.size > 1 else ""
         raise Refused(
-            f"a zero point is one number or one for each of the {scale.size} scales, not "
-            f"{zero.size}; export the model again"
+            f"a zero point is one number{each}, not {zero.size}; export the model again"
         )
 
 
@@ -394,6 +403,6 @@ def pair(
     """A scale and a zero point, checked, as they broadcast to a tensor along `axis`."""
     with blamed(node):
         scales = _scale(scale)
-        points = np.zeros((), np.int64) if zero is None else zero.integers()
+        points = _points(zero)
         _check_pair(scales, points)
         return _along(scales, rank, axis), _along(points, rank, axis)

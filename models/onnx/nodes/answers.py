@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
-from math import gcd, lcm
 
 import numpy as np
 
 from ... import ops
-from ...exact import Affine, Finish, Sigmoid, Tanh
+from ...exact import Finish, Sigmoid, Tanh
 from ...fixed import ProgramError
 from ..constants import Constant
 from ..graph import Node
 from ..importer import Importer, Stream, Unknown, Value
 from ..parameters import Attributes
+from ..uniform import BITS_MAX
 from .handler import handles
-
-BITS_MAX = 48
 
 
 @handles("Softmax", "LogSoftmax")
@@ -47,7 +44,9 @@ def arg_max(importer: Importer, node: Node, attributes: Attributes) -> Value:
     Along the channels, ties to the first.
     """
     if attributes.flag("select_last_index", False):
-        raise ProgramError(f"{node}: it takes the last of equals, hardware the first; export so")
+        raise ProgramError(
+            f"{node}: it takes the last of equals, and hardware the first; set select_last_index 0"
+        )
     axis, keep = attributes.integer("axis", 0), attributes.flag("keepdims", True)
     return _largest(importer, node, importer.stream(node), 1, axis, keep)
 
@@ -64,6 +63,12 @@ def top_k(importer: Importer, node: Node, attributes: Attributes) -> tuple[Value
     if not attributes.flag("largest", True):
         raise ProgramError(f"{node}: it takes the smallest, hardware the largest; negate before it")
     attributes.ignore("sorted")
+    outputs = {tensor.name for tensor in importer.graph.outputs}
+    if node.outputs[0] and (importer.readers[node.outputs[0]] or node.outputs[0] in outputs):
+        raise ProgramError(
+            f"{node}: its values are asked for, and hardware gives the indices alone; use its "
+            "second output"
+        )
     axis = attributes.integer("axis", -1)
     return Unknown(), _largest(importer, node, importer.stream(node), k, axis, True)
 
@@ -97,27 +102,10 @@ def _largest(importer: Importer, node: Node, x: Stream, k: int, axis: int, keep:
 
 def _comparable(importer: Importer, node: Node, x: Stream) -> Stream:
     """The stream with one positive scale and one offset for all channels."""
-    scale, offset, _ = np.broadcast_arrays(x.affine.scale, x.affine.offset, np.empty(x.channels))
-    if len(set(scale.tolist())) == 1 and len(set(offset.tolist())) == 1 and scale[0] > 0:
-        return x
-    first = offset[0]
-    numbers = [*scale, *(value - first for value in offset)]
-    below = lcm(*(value.denominator for value in numbers))
-    step = Fraction(gcd(*(int(value * below) for value in numbers)) or 1, below)
-    multiplier = [int(value / step) for value in scale]
-    bias = [int((value - first) / step) for value in offset]
-    edge = importer.edge(x)
-    widest = max(
-        (abs(int(end) * m) + abs(b)).bit_length() + 1
-        for ends, m, b in zip(np.stack([edge.lo, edge.hi], 1), multiplier, bias, strict=True)
-        for end in ends
-    )
-    if widest > BITS_MAX:
+    found = importer.unified(x)
+    if found is None:
         raise ProgramError(
-            f"{node}: to compare its inputs under one scale takes integers of {widest} bits, and "
-            f"at most {BITS_MAX} are taken; quantise the scores per tensor before it"
+            f"{node}: to compare its inputs under one scale takes integers of more than {BITS_MAX} "
+            "bits; quantise the scores per tensor before it"
         )
-    op = ops.Scale(np.array(multiplier), np.array(bias))
-    source = importer.emit(f"{node.name}_scale", op, x.source)
-    one = Affine(np.array([step], object), np.array([first], object))
-    return replace(x, source=source, chain=(one,))
+    return found

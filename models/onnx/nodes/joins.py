@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import gcd
+from math import gcd, prod
 
 import numpy as np
 
@@ -130,7 +130,7 @@ def concatenate(importer: Importer, node: Node, streams: list[Stream], axis: int
     axis = axis + rank if axis < 0 else axis
     if not 1 <= axis < rank:
         raise ProgramError(f"{node}: axis is from 1 to {rank - 1}, not {axis}; export it again")
-    streams = [importer.settled(x, node) for x in streams]
+    streams = [importer.unflattened(importer.settled(x, node)) for x in streams]
     others = {(*x.shape[: axis - 1], *x.shape[axis:]) for x in streams}
     if len(others) > 1 or any(len(x.shape) != rank - 1 for x in streams):
         raise ProgramError(
@@ -140,7 +140,9 @@ def concatenate(importer: Importer, node: Node, streams: list[Stream], axis: int
     if len(streams) == 1:
         return streams[0]
     if len({x.index.shape[:-1] for x in streams}) > 1:
-        streams = [importer.flat(x) for x in streams]
+        alike = len({x.index.size // x.channels for x in streams}) == 1
+        first = streams[0].index.shape[:-1] if alike else ()
+        streams = [importer.reshaped(x, (*first, x.index.size // prod(first))) for x in streams]
     result = streams[0]
     for first in range(1, len(streams), ops.Concatenate.inputs[1] - 1):
         group = [result, *streams[first : first + ops.Concatenate.inputs[1] - 1]]

@@ -94,8 +94,8 @@ def convolve(
     outputs, inputs = weights.shape[:2]
     if group < 1 or inputs * group != x.shape[0] or outputs % group:
         raise ProgramError(
-            f"{node}: weights for {inputs} of {x.shape[0]} input channels and {outputs} outputs do "
-            f"not make {group} groups; export the model again"
+            f"{node}: weights of shape {weights.shape} and group {group} do not fit an input of "
+            f"{x.shape[0]} channels; export the model again"
         )
     x = importer.images(node, importer.settled(x, node))
     kernel = weights.shape[2], weights.shape[3]

@@ -29,6 +29,7 @@ from ..importer import ZERO, Importer, Stream, Value
 from ..parameters import Attributes
 from .handler import handles
 from .joins import add_streams
+from .lookup import ends, whole
 
 WIDE = 1 << 31
 """Bound of integers made by Floor, Ceil and Round, which state none."""
@@ -83,14 +84,16 @@ def _bound(node: Node, value: Constant | None, open_end: float) -> Fraction | No
 def extreme(importer: Importer, node: Node, attributes: Attributes) -> Value:
     """Min and Max.
 
-    Of a tensor and one constant number.
+    Of a tensor and a constant that broadcasts to it; absorbed by the next quantiser.
     """
     streams = [k for k in range(len(node.inputs)) if isinstance(importer.value(node, k), Stream)]
     if len(node.inputs) != 2 or len(streams) != 1:
-        raise ProgramError(f"{node}: a tensor is compared with one constant number; use Clip")
-    bound = _bound(node, importer.constant(node, 1 - streams[0], "its bound"), 2 * inf)
+        raise ProgramError(f"{node}: a tensor is compared with one constant; use two nodes")
+    x = importer.stream(node, streams[0])
+    values = _constant(importer, node, 1 - streams[0], x)
+    x, (bound,) = importer.parameters(node, x, values)
     function = Clip(None, bound) if node.op == "Min" else Clip(bound, None)
-    return importer.stream(node, streams[0]).applied(function, node.name)
+    return x.applied(function, node.name)
 
 
 @handles("LeakyRelu")
@@ -201,7 +204,7 @@ def round_off(importer: Importer, node: Node, attributes: Attributes) -> Value:
 def identity(importer: Importer, node: Node, attributes: Attributes) -> Value:
     """Identity, and Dropout at inference.
 
-    Nothing.
+    Passed on as it is.
     """
     attributes.ignore("ratio", "seed", "is_test")
     if len(node.outputs) > 1 and node.outputs[1]:
@@ -231,13 +234,15 @@ def cast(importer: Importer, node: Node, attributes: Attributes) -> Value:
         raise ProgramError(f"{node}: a cast to bool is not understood; compare with a constant")
     lo, hi = limits_of(dtype)
     lo, hi = max(lo, -WIDE), min(hi, WIDE)
-    wide = x.applied(Round(DOWN, 2 * min(lo, -1), 2 * hi), node.name)
-    settled = importer.settled(wide, node)
-    grid = importer.edge(settled).grid
-    if settled.affine.is_identity and (grid.lo < lo or grid.hi > hi):
+    settled = x
+    if importer.is_raw(x) or not x.is_affine or not whole(x):
+        wide = x.applied(Round(DOWN, 2 * min(lo, -1), 2 * hi), node.name)
+        settled = importer.settled(wide, node)
+    least, most = ends(importer, settled)
+    if least < lo or most > hi:
         raise ProgramError(
-            f"{node}: values in {grid.lo}..{grid.hi} leave {dtype}, and a cast does not clamp; "
-            "clip them before it"
+            f"{node}: values in {int(least)}..{int(most)} leave {dtype}, and a cast does not "
+            "clamp; clip them before it"
         )
     return settled
 

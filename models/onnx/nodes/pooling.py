@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from ... import ops
-from ...exact import Affine, Finish, Integral, direction, extended, fraction_array
+from ...exact import Affine, Finish, Integral, direction, extended, fraction_array, spread
 from ...fixed import Ints, ProgramError
 from ..constants import Constant
 from ..graph import Node
@@ -186,7 +186,8 @@ def pool_globally(
 def reduce(importer: Importer, node: Node, attributes: Attributes) -> Value:
     """ReduceMean, ReduceSum and ReduceMax.
 
-    Over all positions of an image (axes 2 and 3).
+    Over all positions of an image (axes 2 and 3), or other axes whose values lie in the stream as
+    the taps of a window do; not over the batch.
     """
     x = importer.stream(node)
     axes = attributes.integers("axes", ())
@@ -197,10 +198,85 @@ def reduce(importer: Importer, node: Node, attributes: Attributes) -> Value:
     keep = attributes.flag("keepdims", True)
     rank = len(x.shape) + 1
     axes = tuple(sorted(axis + rank if axis < 0 else axis for axis in axes))
-    if rank not in (3, 4) or axes != tuple(range(2, rank)):
-        raise ProgramError(
-            f"{node}: it reduces axes {axes} of {rank}, and hardware reduces all positions of an "
-            "image (axes 2 and 3); rewrite it"
-        )
     kind = ops.MaxPool if node.op == "ReduceMax" else ops.SumPool
-    return pool_globally(importer, node, x, kind, keep, node.op == "ReduceMean")
+    if rank in (3, 4) and axes == tuple(range(2, rank)):
+        return pool_globally(importer, node, x, kind, keep, node.op == "ReduceMean")
+    if not axes or axes[0] < 1 or axes[-1] >= rank or len(set(axes)) < len(axes):
+        raise ProgramError(
+            f"{node}: it reduces axes {axes} of {rank}, and hardware reduces axes of a frame, from "
+            f"1 to {rank - 1}; keep frames apart"
+        )
+    return _reduce_taps(importer, node, x, axes, keep)
+
+
+def _reduce_taps(
+    importer: Importer, node: Node, x: Stream, axes: tuple[int, ...], keep: bool
+) -> Stream:
+    """Values along some axes (the batch is axis 0) reduced where they lie as taps of channels."""
+    kept = [1 if axis in axes else size for axis, size in enumerate(x.shape, 1)]
+    taps = prod(x.shape) // prod(kept)
+    largest = node.op == "ReduceMax"
+    x = rising(importer, node, x) if largest else importer.settled(x, node)
+    results = np.broadcast_to(np.arange(prod(kept)).reshape(kept), x.shape)
+    of = results.reshape(-1)[x.index].reshape(-1)
+    channels = _channels_of_taps(of, taps, x.channels)
+    if channels is None:
+        raise ProgramError(
+            f"{node}: it reduces axes {axes} of {len(x.shape) + 1}, whose values do not lie one "
+            "group of channels behind the other, and reordering needs a buffer that is not "
+            "offered; reduce the channels, or all positions of an image"
+        )
+    x = importer.reshaped(x, _split(x.index.shape, taps * channels))
+    if not _taps_alike(x, taps):
+        x = importer.settled(x, node)
+        found = importer.unified(x)
+        if found is None:
+            raise ProgramError(
+                f"{node}: the values that it reduces have different scales; quantise per tensor "
+                "before it"
+            )
+        x = found
+    kind = ops.MaxPool if largest else ops.SumPool
+    source = importer.emit(node.name, kind(taps), x.source)
+    chain = spread(x.chain, np.arange(channels))
+    if not largest:
+        # What reading one tap would mean, but for the offsets, which add up.
+        count = taps if node.op == "ReduceMean" else 1
+        scale = np.broadcast_to(x.affine.scale, x.channels)[:channels]
+        offset = np.broadcast_to(x.affine.offset, x.channels).reshape(taps, channels).sum(0)
+        chain = extended((), Affine(scale / count, offset / count))
+    index = of.reshape(-1, taps, channels)[:, 0].reshape(importer.edges[source].shape)
+    shape = kept if keep else [n for axis, n in enumerate(x.shape, 1) if axis not in axes]
+    return Stream(source, tuple(shape), index, chain, node.name)
+
+
+def _channels_of_taps(of: Ints, taps: int, now: int) -> int | None:
+    """The channels C of a pool of `taps` whose values (..., k*C + c) are summed as `of` says."""
+    per_row = [c for c in range(1, of.size // taps + 1) if of.size % (c * taps) == 0]
+    # As few reshapes as possible: the taps of one position first.
+    for channels in sorted(per_row, key=lambda c: c * taps != now):
+        groups = of.reshape(-1, taps, channels)
+        if bool((groups == groups[:, :1]).all()):
+            return channels
+    return None
+
+
+def _split(shape: tuple[int, ...], last: int) -> tuple[int, ...]:
+    """The shape with a last axis of `last`, and as many of the first axes as can be kept."""
+    for axis in range(len(shape), -1, -1):
+        rest = prod(shape[axis:])
+        if rest % last == 0:
+            return (*shape[:axis], rest // last, last) if rest > last else (*shape[:axis], last)
+    raise AssertionError("a divisor of the size divides the whole")
+
+
+def _taps_alike(x: Stream, taps: int) -> bool:
+    """Whether the taps of each channel share their functions."""
+    channels = x.channels // taps
+    return all(
+        function.channels == 1
+        or all(
+            function.parameters(c) == function.parameters(c % channels) for c in range(x.channels)
+        )
+        for function in x.chain
+    )

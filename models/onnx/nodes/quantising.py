@@ -7,7 +7,16 @@ from fractions import Fraction
 
 import numpy as np
 
-from ...exact import Affine, Finish, Fractions, Round, Steps, fraction_array
+from ...exact import (
+    Affine,
+    Clip,
+    Finish,
+    Fractions,
+    Integral,
+    Round,
+    Steps,
+    fraction_array,
+)
 from ...fixed import Ints, ProgramError
 from ...rounding import HALF_EVEN
 from ..constants import Constant, blamed
@@ -184,9 +193,32 @@ def quantised(importer: Importer, node: Node, x: Stream, quantiser: Quantiser) -
 
 def dequantised(importer: Importer, node: Node, x: Stream, scale: Fractions, zero: Ints) -> Stream:
     """(x - zero) * scale."""
+    if not _integral(importer, x):
+        raise ProgramError(
+            f"{node}: its input is real numbers, and it dequantises integers; put a quantiser "
+            "before it"
+        )
     zeros = np.asarray(zero.astype(object) + Fraction(0), dtype=object)
     x, (scale, zeros) = importer.parameters(node, x, scale, zeros)
     return replace(x.applied(Affine(scale, -zeros * scale), node.name), dtype="")
+
+
+def _integral(importer: Importer, x: Stream) -> bool:
+    """False where a tensor holds real numbers that are not, or not by design, integers."""
+    integral = not importer.is_raw(x)
+    for function in x.chain:
+        numbers: list[Fraction | None] = []
+        match function:
+            case Integral():
+                integral = True
+            case Affine(scale, offset):
+                numbers = [*scale, *offset]
+            case Clip():
+                numbers = [end for c in range(function.channels) for end in function.bounds(c)]
+            case _:
+                integral = False
+        integral &= all(number is None or number.denominator == 1 for number in numbers)
+    return integral
 
 
 def dequantised_constant(x: Constant, scale: Fractions, zero: Ints) -> Constant:

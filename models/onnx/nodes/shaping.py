@@ -18,6 +18,7 @@ from ..graph import Node
 from ..importer import Importer, Stream, Value
 from ..parameters import Attributes
 from .handler import handles
+from .lookup import look_up
 from .windows import shortened
 
 
@@ -59,8 +60,11 @@ def slice_(importer: Importer, node: Node, attributes: Attributes) -> Value:
     """Slice and Gather.
 
     Constant indices, each element at most once and in rising order; channels by selection, rows
-    and columns by cropping and striding.
+    and columns by cropping and striding.  Gather also of a constant list, at places that depend on
+    the input: by a table of at most 4096.
     """
+    if node.op == "Gather" and isinstance(importer.value(node, 0), Constant):
+        return look_up(importer, node, attributes.integer("axis", 0))
     attributes.ignore(*node.attributes)
     return _kept(
         importer, node, importer.stream(node), positions(importer, node, importer.stream(node))
@@ -96,7 +100,7 @@ def _kept(importer: Importer, node: Node, x: Stream, places: Ints) -> Stream:
         raise ProgramError(f"{node}: it repeats elements, which is not offered; use Resize")
     if flat.size == frame:
         return moved(x, wanted, node.name)
-    return _picked(importer, node, _narrow(importer, node, x), wanted)
+    return _picked(importer, node, importer.unflattened(_narrow(importer, node, x)), wanted)
 
 
 def _narrow(importer: Importer, node: Node, x: Stream) -> Stream:
@@ -111,14 +115,16 @@ def _picked(importer: Importer, node: Node, x: Stream, wanted: Ints) -> Stream:
     at = new[x.index]
     keep = at >= 0
     rows = keep.reshape(-1, x.channels)
-    channels = np.flatnonzero(rows[0])
-    if bool((rows == rows[0]).all()):
+    channels = np.flatnonzero(rows.any(0))
+    if len(channels) < x.channels and bool((rows == np.outer(rows.any(1), rows.any(0))).all()):
         source = importer.emit(node.name, ops.Select(channels), x.source)
-        chain = spread(x.chain, channels)
-        return replace(
-            x, source=source, shape=wanted.shape, index=at[..., channels], chain=chain,
-            label=node.name,
-        )  # fmt: skip
+        x = replace(x, source=source, index=x.index[..., channels], chain=spread(x.chain, channels))
+        at, keep = at[..., channels], keep[..., channels]
+    if bool(keep.all()):
+        return replace(x, shape=wanted.shape, index=at, label=node.name)
+    if keep.ndim == 2 and len(x.shape) == 2:
+        x = importer.reshaped(x, (1, *keep.shape))
+        at, keep = at[None], keep[None]
     cut = _cut(keep)
     if cut is not None:
         source = importer.emit(node.name, cut, x.source)
@@ -166,16 +172,19 @@ def pad(importer: Importer, node: Node, attributes: Attributes) -> Value:
             f"{node}: it pads {pads} of rank {rank}, and hardware pads rows and columns of an "
             "image only; rewrite it"
         )
-    x = importer.images(node, importer.settled(x, node))
-    order = importer.channel_order(x)
-    affine = x.affine
-    integers = {(value - o) / s for s, o in np.broadcast(affine.scale, affine.offset) if s}
-    number = integers.pop() if len(integers) == 1 else None
-    if number is None or number.denominator != 1:
+    for size, first, last in zip(x.shape[1:], before[2:], after[2:], strict=True):
+        if min(first, 0) + min(last, 0) + size < 1 or first + last + size < 1:
+            raise ProgramError(
+                f"{node}: its pads {first} and {last} leave nothing of an axis of {size}; crop less"
+            )
+    found = importer.unified(importer.images(node, importer.settled(x, node)), value)
+    if found is None:
         raise ProgramError(
             f"{node}: it pads with {float(value):.6g}, which no integer of its input stands for in "
             "every channel; pad with the zero of the quantiser"
         )
+    x, order = found, importer.channel_order(found)
+    number = (value - x.affine.offset[0]) / x.affine.scale[0]
     top, left = (before[2], before[3]) if rank == 4 else (0, before[2])
     bottom, right = (after[2], after[3]) if rank == 4 else (0, after[2])
     window = ops.Window((1, 1), padding=(top, left, bottom, right), pad=int(number))
