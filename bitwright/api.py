@@ -33,6 +33,7 @@ from bitwright.models.program import Program
 from bitwright.sim import kernels, rtl
 from bitwright.sim.compare import compare_designs
 
+from . import dynamic
 from .expected import Expected
 
 Array = NDArray[Any]
@@ -97,12 +98,15 @@ def simulate(
     figures (null with stalls and without RTL); `outputs` are in the model's own output scale.
     """
     tell = progress or (lambda _: None)
-    program = load(model)
     if engine in SOFTWARE and (stall or wave or cycles_per_frame or fold):
         raise ProgramError(
             f"engine {engine!r} has no hardware to stall, fold or record; leave these options out "
             "or use verilator or icarus"
         )
+    graph = dynamic.graph_of(model) if engine == "reference" else None
+    if graph is not None:
+        return dynamic.simulate(str(model), graph, np.asarray(inputs)[:frames], expect, tell)
+    program = load(model)
     x = program.accept(np.asarray(inputs)[:frames])
     if len(x) == 0:
         raise ProgramError("there is no frame to simulate; give at least one input")

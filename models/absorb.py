@@ -13,7 +13,7 @@ cheapest form that steps at exactly these places, in this order:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
 
@@ -50,10 +50,14 @@ _ROOM = 1 << 61
 
 @dataclass(frozen=True, eq=False)
 class Absorbed:
-    """The operator (None: the accumulator is the result already) and what it is in a word."""
+    """The operator (None: the accumulator is the result already) and what it is in a word.
+
+    `steps` says how many places or entries were computed for it: what it cost.
+    """
 
     op: Op | None
     form: str
+    steps: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,22 +93,23 @@ def absorb(edge: Edge, chain: Chain, bipolar: bool = False) -> Absorbed:
     if len(kinds) < edge.channels:
         few = Edge((len(kinds),), edge.lo[kinds], edge.hi[kinds], edge.step)
         absorbed = absorb(few, spread(chain, kinds), bipolar)
-        return Absorbed(_repeated(absorbed.op, of), absorbed.form)
+        return replace(absorbed, op=_repeated(absorbed.op, of))
     if not monotone(chain, edge.channels):
-        return Absorbed(_table(edge, chain, bipolar), "table")
+        table = _table(edge, chain, bipolar)
+        return Absorbed(table, "table", table.values.size * len(chain))
     steps = stepping(edge, chain)
-    count = steps.at.shape[1]
+    count, cost = steps.at.shape[1], steps.at.size * (1 + _own(chain))
     if _is_identity(edge, steps) and not bipolar:
-        return Absorbed(None, "nothing to do")
+        return Absorbed(None, "nothing to do", cost)
     if count <= FEW_LEVELS or bipolar:
-        return Absorbed(_thresholds(steps, bipolar), f"{count} thresholds")
+        return Absorbed(_thresholds(steps, bipolar), f"{count} thresholds", cost)
     linear = _linear(edge, chain, steps)
     if linear is not None:
-        return Absorbed(linear, f"multiplier and shift by {linear.shift}")
+        return Absorbed(linear, f"multiplier and shift by {linear.shift}", cost)
     if edge.grid.hi - edge.grid.lo < TABLE_MAX:
-        return Absorbed(_table(edge, chain, bipolar), "table")
+        return Absorbed(_table(edge, chain, bipolar, steps), "table", cost)
     if count < TABLE_MAX:
-        return Absorbed(_thresholds(steps, bipolar), f"{count} thresholds")
+        return Absorbed(_thresholds(steps, bipolar), f"{count} thresholds", cost)
     raise ProgramError(
         f"{count + 1} output levels of an accumulator in {edge.grid.lo}..{edge.grid.hi} are met by "
         f"no multiplier and shift, and thresholds end at {TABLE_MAX} levels; quantise to fewer bits"
@@ -116,6 +121,7 @@ def _kinds(edge: Edge, chain: Chain) -> tuple[Ints, Ints]:
     numbers: dict[tuple[object, ...], int] = {}
     first: list[int] = []
     of = np.empty(edge.channels, np.int64)
+    chain = tuple(function for function in chain if function.channels > 1)
     bounds = zip(edge.lo.tolist(), edge.hi.tolist(), strict=True)
     for channel, ends in enumerate(bounds):
         key = (ends, *(function.parameters(channel) for function in chain))
@@ -172,12 +178,7 @@ def stepping(edge: Edge, chain: Chain) -> Stepping:
         )
     *before, last = chain
     level = last.level  # type: ignore[attr-defined]  # the last function makes integers
-    # All functions behind the last one that differs between channels are pulled through once.
-    common = len(before)
-    while common and before[common - 1].channels == 1:
-        common -= 1
-    if last.channels > 1:
-        common = len(before)
+    common = _own(chain)
     shared: list[Known] | None = None
     if last.channels == 1:
         shared = [_pulled(before[common:], 0, level(0, k)) for k in range(lo + 1, hi + 1)]
@@ -193,6 +194,15 @@ def stepping(edge: Edge, chain: Chain) -> Stepping:
             alike = _first(before[:common], channel, known, bool(rising[channel]), grid.lo, grid.hi)
         at[channel] = np.clip(alike, edge.lo[channel], edge.hi[channel] + 1)
     return _trimmed(edge, Stepping(at, rising, lo))
+
+
+def _own(chain: Chain) -> int:
+    """How many functions each channel pulls through for itself; all behind them are shared."""
+    *before, last = chain
+    common = len(before)
+    while common and before[common - 1].channels == 1 and last.channels == 1:
+        common -= 1
+    return common
 
 
 def _pulled(functions: list, channel: int, known: Known) -> Known:  # type: ignore[type-arg]
@@ -278,7 +288,8 @@ def _thresholds(steps: Stepping, bipolar: bool) -> Thresholds:
     return Thresholds(at, np.where(rising, lo, hi), np.where(rising, step, -step))
 
 
-def _table(edge: Edge, chain: Chain, bipolar: bool) -> Table:
+def _table(edge: Edge, chain: Chain, bipolar: bool, steps: Stepping | None = None) -> Table:
+    """The values of a chain; where it is monotone, and differs by channel, from its steps."""
     lo, hi = edge.grid.lo, edge.grid.hi
     if hi - lo >= TABLE_MAX:
         raise ProgramError(
@@ -291,12 +302,27 @@ def _table(edge: Edge, chain: Chain, bipolar: bool) -> Table:
             f"tables of {hi - lo + 1} entries for {edge.channels} channels are more than "
             f"{ENTRIES_MAX} in all; quantise per tensor before the function"
         )
-    values = [
-        [int(composed(chain, channel, Fraction(a))) for a in range(lo, hi + 1)]
-        for channel in range(1 if alike else edge.channels)
-    ]
-    table = np.array(values)
+    if steps is not None and not alike:
+        table = _climbed(edge, steps)
+    else:
+        table = np.array(
+            [
+                [int(composed(chain, channel, Fraction(a))) for a in range(lo, hi + 1)]
+                for channel in range(1 if alike else edge.channels)
+            ]
+        )
     return Table(2 * table - 1 if bipolar else table, lo)
+
+
+def _climbed(edge: Edge, steps: Stepping) -> Ints:
+    """The level of each accumulator in each channel; beyond a channel's range that of its end."""
+    accumulators = np.arange(edge.grid.lo, edge.grid.hi + 1)
+    table = np.empty((edge.channels, len(accumulators)), np.int64)
+    for channel in range(edge.channels):
+        inside = np.clip(accumulators, edge.lo[channel], edge.hi[channel])
+        taken = np.searchsorted(np.sort(steps.at[channel]), inside, side="right")
+        table[channel] = steps.lo + taken if steps.rising[channel] else steps.hi - taken
+    return table
 
 
 def slopes(chain: Chain, channels: int) -> Fractions:
@@ -311,17 +337,21 @@ def slopes(chain: Chain, channels: int) -> Fractions:
 def _linear(edge: Edge, chain: Chain, steps: Stepping) -> Requantise | None:
     """Multipliers and biases that step at exactly the same places, with the least shift."""
     ratio = slopes(chain, edge.channels)
+    ends = min(ratio), max(ratio)
     largest = max(abs(edge.grid.lo), abs(edge.grid.hi) + 1)
+    hard, every = np.array([0]), np.arange(edge.channels)
     for shift in range(1, SHIFT_MAX + 1):
-        low = [int(value * 2**shift // 1) for value in ratio]
-        top = max(abs(value) + 1 for value in low)
+        top = max(abs(value * 2**shift // 1) + 1 for value in ends)
         reach = max(abs(steps.lo), abs(steps.hi)) + 1
         if top >= MULTIPLIER_MAX or top * largest >= _ROOM or reach << shift >= _ROOM:
             break
-        found = _fitted(edge, steps, np.array(low), shift)
-        if found is not None:
-            multiplier, bias = found
+        # The channel that failed last is likely to fail again: to ask it first saves the others.
+        if _fitted(edge, steps, ratio, hard, shift)[2].any():
+            continue
+        multiplier, bias, missing = _fitted(edge, steps, ratio, every, shift)
+        if not missing.any():
             return Requantise(multiplier, bias, shift, steps.lo, steps.hi)
+        hard = np.flatnonzero(missing)[:1]
     return _even(edge, chain, steps)
 
 
@@ -363,10 +393,13 @@ def _steps_alike(edge: Edge, op: Requantise, steps: Stepping) -> bool:
     return bool(held.all() and missed.all())
 
 
-def _fitted(edge: Edge, steps: Stepping, low: Ints, shift: int) -> tuple[Ints, Ints] | None:
-    """A multiplier `low` or `low` + 1 and a bias per channel, or None where a channel has none."""
-    at, rising = steps.at, steps.rising[:, None]
-    first, last = edge.lo[:, None], edge.hi[:, None]
+def _fitted(
+    edge: Edge, steps: Stepping, ratio: Fractions, channels: Ints, shift: int
+) -> tuple[Ints, Ints, np.ndarray]:
+    """For some channels the multiplier, next to the ratio, and the bias; and which have none."""
+    low = np.array([int(value * 2**shift // 1) for value in ratio[channels]])
+    at, rising = steps.at[channels], steps.rising[channels, None]
+    first, last = edge.lo[channels, None], edge.hi[channels, None]
     # The nearest accumulators that hold each level, and that do not, where there are such.
     holds = np.where(rising, at, at - 1)
     fails = np.where(rising, at - 1, at)
@@ -389,4 +422,4 @@ def _fitted(edge: Edge, steps: Stepping, low: Ints, shift: int) -> tuple[Ints, I
         multiplier = np.where(fits, candidate, multiplier)
         bias = np.where(fits, middle - (1 << (shift - 1)), bias)
         missing &= ~fits
-    return None if missing.any() else (multiplier, bias)
+    return multiplier, bias, missing

@@ -9,6 +9,7 @@ least t" or "at most t".  So the integer program equals the ideal meaning for ev
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -23,6 +24,8 @@ from .rounding import cut, rounded
 Fractions = NDArray[np.object_]
 """An object array of `Fraction`, one for all channels (1,) or one per channel (C,)."""
 
+BITS_MAX = 1 << 14
+"""Bits of a numerator or denominator on the way through a chain."""
 DIGITS = 80
 """Decimal digits of transcendental functions, which are never rational where it would matter."""
 
@@ -390,8 +393,7 @@ class Steps(Integral):
 
     def value(self, channel: int, u: Fraction) -> Fraction:
         row = self._row(channel)
-        taken = sum(1 for at in row if u > at or (u == at and self.reached))
-        return Fraction(self.lo + taken)
+        return Fraction(self.lo + (bisect_right(row, u) if self.reached else bisect_left(row, u)))
 
     def level(self, channel: int, k: int) -> Known:
         return Condition(self._row(channel)[k - self.lo - 1], self.reached)
@@ -431,6 +433,11 @@ def composed(chain: Chain, channel: int, u: Fraction) -> Fraction:
     """The value of a chain of functions, first to last."""
     for function in chain:
         u = function.value(channel, u)
+        if max(u.numerator.bit_length(), u.denominator.bit_length()) > BITS_MAX:
+            raise ProgramError(
+                f"exact values of more than {BITS_MAX} bits arise between two roundings; put a "
+                "quantiser between the functions"
+            )
     return u
 
 

@@ -48,6 +48,7 @@ def shortened(a: Grid, b: Grid, factors: tuple[int, int], chain: Chain) -> Short
     if steps.at.shape[1] == 0:
         return None
     level = np.searchsorted(steps.at[0], exact, side="right")
+    close = _closest(exact, steps.at[0])
     slope = slopes(chain, 1)[0]
     ratio = factors[0] * slope, factors[1] * slope
     for shift in range(1, SHIFT_MAX):
@@ -56,7 +57,11 @@ def shortened(a: Grid, b: Grid, factors: tuple[int, int], chain: Chain) -> Short
             return None
         for m in (low[0], low[0] + 1):
             for n in (low[1], low[1] + 1):
-                bias = _bias((m * pairs[0] + n * pairs[1]).ravel(), level, steps.lo, shift)
+                sums = (m * pairs[0] + n * pairs[1]).ravel()
+                # Most factors fail at the sums beside the steps, which are few.
+                if _bias(sums[close], level[close], steps.lo, shift) is None:
+                    continue
+                bias = _bias(sums, level, steps.lo, shift)
                 if bias is not None:
                     return Shortened((m, n), bias - (1 << (shift - 1)), shift, steps.lo, steps.hi)
     return None
@@ -64,6 +69,14 @@ def shortened(a: Grid, b: Grid, factors: tuple[int, int], chain: Chain) -> Short
 
 def _count(grid: Grid) -> int:
     return (grid.hi - grid.lo) // grid.step + 1
+
+
+def _closest(sums: Ints, steps: Ints) -> Ints:
+    """Where, on either side of each step, the nearest of the sums stands."""
+    order = np.argsort(sums, kind="stable")
+    above = np.searchsorted(sums[order], steps)
+    beside = np.concatenate([above, above - 1])
+    return order[np.unique(np.clip(beside, 0, len(order) - 1))]
 
 
 def _values(grid: Grid) -> Ints:

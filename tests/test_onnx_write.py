@@ -218,7 +218,9 @@ def cases() -> dict[str, Program]:
                 np.arange(1, c + 1) << 40, np.full(c, -(1 << 39)), 35, -(1 << 20), 1 << 20
             ),
             "requantise, even": Requantise(slopes, np.arange(c) - 9, 2, -7, 9, 1),
-            "requantise, even, wide": Requantise(1000 * slopes, 8 * np.arange(c), 4, -9999, 9999, 1),
+            "requantise, even, wide": Requantise(
+                1000 * slopes, 8 * np.arange(c), 4, -9999, 9999, 1
+            ),
             "scale": Scale(slopes, RNG.integers(-99, 99, c)),
             "scale, nothing": Scale(np.ones(c, int), np.zeros(c, int)),
             "table, rising": table(edge, 1, lambda v: v * v * (1 if v > 0 else -1) // 9),
@@ -357,6 +359,8 @@ def test_zoo(name: str, execute: Execute):
 
 
 SEEDS = 60
+UNWRITTEN = 1
+"""Most of them that need more than float32."""
 
 
 @pytest.mark.parametrize("execute", EXECUTORS)
@@ -369,7 +373,7 @@ def test_random_programs(execute: Execute):
         except ProgramError as error:
             refused += 1
             assert "is exact up to" in str(error)  # noqa: PT017
-    assert refused < SEEDS // 10
+    assert refused <= UNWRITTEN
 
 
 @needs_qonnx
@@ -401,39 +405,45 @@ def check_returned(program: Program, again: Program):
     np.testing.assert_array_equal(again.answer(again(again.accept(x))), wanted)
 
 
-RETURNING = {
-    "binary": programs.binary_convolution(),
-    "every operator": programs.every_operator(),
-    **{name: entry.load() for name, entry in zoo.programs().items()},
-    **{
-        name: CASES[name]
-        for name in (
-            *(f"{kind}, {name}" for kind in ("convolution", "max pool") for name in WINDOWS),
-            *(f"{kind}, image" for kind in ("dot", "scale", "select", "flattened dot", "arg max")),
-            "signs",
-            "global sum",
-            "global max",
-            "window read twice",
-        )
-    },
+RETURNING: dict[str, Callable[[], Program]] = {
+    "binary": programs.binary_convolution,
+    "every operator": programs.every_operator,
+    **{name: entry.load for name, entry in zoo.programs().items()},
+    **{name: (lambda program=program: program) for name, program in CASES.items()},
 }
 
 
 @pytest.mark.parametrize("name", RETURNING)
 def test_returns(name: str, tmp_path: Path):
-    program = RETURNING[name]
+    program = RETURNING[name]()
     check_returned(program, returned(program, tmp_path))
 
 
-@pytest.mark.parametrize("name", sorted(CASES.keys() - RETURNING.keys()))
-def test_returns_or_is_refused(name: str, tmp_path: Path):
-    """The importer need not know every form that is written here, but never mistakes one."""
-    try:
-        again = returned(CASES[name], tmp_path)
-    except ProgramError as error:
-        assert str(error).startswith(f"{tmp_path}")  # noqa: PT017
-    else:
-        check_returned(CASES[name], again)
+def test_random_programs_return(tmp_path: Path):
+    """All that can be written is read again."""
+    unwritten = 0
+    for seed in range(SEEDS):
+        program = draw(seed).program
+        try:
+            write.save(program, tmp_path / "model.onnx")
+        except ProgramError:
+            unwritten += 1
+        else:
+            check_returned(program, load(tmp_path / "model.onnx"))
+    assert unwritten <= UNWRITTEN
+
+
+@pytest.mark.parametrize("name", ["convolution, padded", "uneven"])
+def test_returns_with_the_same_ends(name: str, tmp_path: Path):
+    """Ranges, also those per channel, and layouts of both ends come back as they were."""
+    uneven = chain(UNEVEN, Window((2, 2)), MaxPool(4))
+    program = uneven if name == "uneven" else CASES[name]
+    again = returned(program, tmp_path)
+    np.testing.assert_array_equal(again.input.lo, program.input.lo)
+    np.testing.assert_array_equal(again.input.hi, program.input.hi)
+    assert again.input.shape == program.input.shape
+    assert again.input_border == program.input_border
+    assert (again.output.shape, again.output_border) == (program.output.shape, Border())
 
 
 # Borders.
@@ -650,8 +660,8 @@ REFUSALS: dict[str, tuple[Program, str]] = {
     "unknown operator": (
         Program("own", VECTOR, (Node("mine", Own(), (INPUT,)),)),
         (
-            "node 'mine': Own has no form in QONNX; register one with export.write.register, or express "
-            "it by other operators"
+            "node 'mine': Own has no form in QONNX; register one with export.write.register, or "
+            "express it by other operators"
         ),
     ),
 }

@@ -22,8 +22,12 @@ Fractions = NDArray[np.object_]
 
 OBJECTS_MAX = 1 << 20
 """Elements on which exact arithmetic is done one by one."""
+MADE_MAX = 1 << 24
+"""Elements of a constant that is made by repeating, filling or joining others."""
 BITS_MAX = 1 << 12
 """Bits of a numerator or denominator; float64 needs 1074, and products add up."""
+ALL_BITS_MAX = 1 << 28
+"""Of all numbers of an array, each as long as the longest."""
 RANK_MAX = 16
 CHUNK = 1 << 22
 """Elements that are rounded at a time."""
@@ -106,6 +110,17 @@ def sized(shape: Sequence[int]) -> tuple[int, ...]:
         raise Refused(
             f"shape {sizes} has {prod(sizes)} elements, above the limit of {MAX_ELEMENTS}; split "
             "the network"
+        )
+    return sizes
+
+
+def made_size(shape: Sequence[int]) -> tuple[int, ...]:
+    """`sized` for an array that is made of little: no file has to hold it."""
+    sizes = sized(shape)
+    if prod(sizes) > MADE_MAX:
+        raise Refused(
+            f"a constant of shape {sizes} has {prod(sizes)} elements, above the limit of "
+            f"{MADE_MAX} for computed ones; store it as an initialiser"
         )
     return sizes
 
@@ -278,10 +293,16 @@ def whole(values: Fractions) -> Ints:
 
 def checked(values: Fractions) -> Fractions:
     """The same, refused where numbers have grown beyond any use."""
-    if values.size and int(np.max(_bits(values))) > BITS_MAX:
+    bits = int(np.max(_bits(values))) if values.size else 0
+    if bits > BITS_MAX:
         raise Refused(
             f"exact arithmetic makes numbers of more than {BITS_MAX} bits; fold the constants "
             "before exporting"
+        )
+    if bits * values.size > ALL_BITS_MAX:
+        raise Refused(
+            f"exact arithmetic makes {values.size} numbers of {bits} bits, above the limit of "
+            f"{ALL_BITS_MAX} bits in all; fold the constants before exporting"
         )
     return values
 

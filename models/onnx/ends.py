@@ -43,6 +43,8 @@ IMAGES = {
 MATRICES = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGemm"}
 """Operators whose tensors have their features last."""
 MOVES = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+SAMPLE = 64
+"""Elements that are looked at before all are."""
 AXES_MAX = 6
 """Axes of an output whose orders are all tried."""
 
@@ -223,8 +225,15 @@ def unflattened(shape: tuple[int, ...], index: Ints) -> tuple[int, ...] | None:
     """The tensor's own axes in the order of the program; None where no reshape is of use."""
     if _order(index) is not None or len(shape) > AXES_MAX:
         return None
+    flat = index.reshape(-1)
+    some = np.linspace(0, index.size - 1, SAMPLE).astype(np.int64)
     for axes in permutations(range(len(shape))):
+        turned = tuple(shape[axis] for axis in axes)
+        places = np.unravel_index(some, turned)
+        first = np.ravel_multi_index([places[axes.index(k)] for k in range(len(shape))], shape)
+        if bool((first != flat[some]).any()):
+            continue
         wanted = np.arange(index.size).reshape(shape).transpose(axes)
-        if bool((wanted.reshape(-1) == index.reshape(-1)).all()):
-            return wanted.shape
+        if bool((wanted.reshape(-1) == flat).all()):
+            return turned
     return None

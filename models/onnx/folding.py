@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .arithmetic import ARITHMETIC
+from .budget import ELEMENT, OBJECT
 from .constants import Constant, Refused, blamed, common_shape
 from .graph import ONNX, QONNX, Node
 from .moves import MOVES
@@ -21,6 +22,12 @@ def foldable(node: Node) -> bool:
     key = node.domain, node.op
     plain = node.domain == ONNX and node.op in RULES
     return plain or key in QUANTISERS or key in DEQUANTISERS or key == TRUNC
+
+
+def cost(node: Node, constants: Sequence[Constant]) -> int:
+    """Units of work that `fold` takes, as `budget` counts them, at the least."""
+    each = OBJECT if node.op in ARITHMETIC or node.op in REDUCTIONS else ELEMENT
+    return each * sum(constant.size for constant in constants)
 
 
 def fold(node: Node, inputs: Sequence[Constant | None]) -> tuple[Constant, ...]:

@@ -38,7 +38,17 @@ from ..joint import shortened
 from ..program import INPUT, Edge, Op
 from ..program import Node as ProgramNode
 from ..rounding import FLOOR
-from .constants import Constant
+from .budget import (
+    CHANNEL,
+    CHANNELS_MAX,
+    FUNCTION,
+    FUNCTIONS_MAX,
+    JOIN,
+    STEP,
+    Budget,
+    check_elements,
+)
+from .constants import Constant, Refused, checked
 from .ends import entrance, unflattened
 from .graph import Graph, Node
 from .uniform import unified, uniform
@@ -53,6 +63,7 @@ QUANTISING = {
     "DynamicQuantizeLinear",
 }  # fmt: skip
 """Operators of which a quantised model has at least one."""
+NOWHERE = np.empty(0, np.int64)
 RAW = ""
 """The source of the real input, which is no edge of the program yet."""
 
@@ -81,7 +92,18 @@ class Stream:
 
     def applied(self, function: Function, label: str) -> Stream:
         """The tensor behind one more function."""
-        return replace(self, chain=extended(self.chain, function), label=label)
+        chain = extended(self.chain, function)
+        if len(chain) > FUNCTIONS_MAX:
+            raise ProgramError(
+                f"node {label!r}: more than {FUNCTIONS_MAX} functions follow one another; put a "
+                "layer between them, or merge some"
+            )
+        if chain and isinstance(last := chain[-1], Affine):
+            try:
+                checked(last.scale), checked(last.offset)
+            except Refused as error:
+                raise ProgramError(f"node {label!r}: {error}") from None
+        return replace(self, chain=chain, label=label)
 
     @property
     def is_affine(self) -> bool:
@@ -143,6 +165,7 @@ class Importer:
     """How the input is quantised, once that is known."""
     taken: Node | None = None
     """The node of the graph that is being looked at."""
+    budget: Budget = field(default_factory=Budget)
 
     # The program
 
@@ -151,9 +174,12 @@ class Importer:
         sources = tuple(self.realised(source) for source in sources)
         name = self._name(label)
         try:
-            self.edges[name] = op.infer(*(self.edges[source] for source in sources))
+            edge = op.infer(*(self.edges[source] for source in sources))
         except ProgramError as error:
             raise ProgramError(f"{self._owner(label)}: {error}") from None
+        self.check_channels(self._owner(label), edge.channels)
+        self.spend(CHANNEL * edge.channels)
+        self.edges[name] = edge
         self.nodes[name] = ProgramNode(name, op, sources)
         return name
 
@@ -167,6 +193,19 @@ class Importer:
     @cached_property
     def _graph_nodes(self) -> dict[str, Node]:
         return {node.name: node for node in self.graph.nodes}
+
+    def spend(self, units: int) -> None:
+        """Count work for the node that is being looked at."""
+        self.budget.spend(str(self.taken or "the graph"), units)
+
+    @staticmethod
+    def check_channels(what: str, channels: int) -> None:
+        """Refuse an edge of too many channels."""
+        if channels > CHANNELS_MAX:
+            raise ProgramError(
+                f"{what}: it makes {channels} channels, above the limit of {CHANNELS_MAX}; use a "
+                "smaller tensor"
+            )
 
     def _name(self, label: str) -> str:
         plain = label if label.isprintable() and 0 < len(label) <= LABEL_MAX else ""
@@ -289,6 +328,9 @@ class Importer:
     def _rows(self, node: Node, stream: Stream, tensor: Fractions) -> Ints:
         """Which element of a tensor meets each element of the stream, as rows of channels."""
         shape = tensor.shape
+        if tensor.size == 1:
+            return np.zeros((1, 1), np.int64)
+        self.spend(2 * stream.index.size)
         if len(shape) == len(stream.shape) + 1:
             if shape[0] != 1:
                 raise ProgramError(
@@ -324,6 +366,7 @@ class Importer:
             return stream
         if self.is_raw(stream):
             stream = self._entered(stream)
+        self.spend(2 * stream.index.size)
         old = np.broadcast_to(np.arange(stream.channels), stream.index.shape).reshape(shape)
         rows = old.reshape(-1, shape[-1])
         if any(function.channels > 1 for function in stream.chain) and (rows != rows[0]).any():
@@ -407,6 +450,8 @@ class Importer:
     ) -> Stream:
         """A stream (C, H, W), or (C, L) where `like` was one, from an edge (H, W, C)."""
         height, width, channels = self.edges[source].shape
+        check_elements(self._owner(label), height * width * channels)
+        self.spend(height * width * channels)
         order = np.arange(channels) if order is None else order
         index = order * height * width + np.arange(height * width).reshape(height, width, 1)
         shape = (channels, width) if len(like.shape) == 2 else (channels, height, width)
@@ -427,7 +472,8 @@ class Importer:
             return stream
         key = (stream.source, stream.index.shape, *map(id, stream.chain))
         if key not in self.settled_chains:
-            self.settled_chains[key] = stream.chain, self._settled(stream, node)
+            settled = replace(self._settled(stream, node), index=NOWHERE)
+            self.settled_chains[key] = stream.chain, settled
         _, found = self.settled_chains[key]
         return replace(found, shape=stream.shape, index=stream.index, label=stream.label)
 
@@ -487,6 +533,7 @@ class Importer:
         waiting = extended((), after)
         for function in rest:
             waiting = extended(waiting, function)
+        self.spend(FUNCTION * stream.channels * len(chain))
         try:
             if self.is_raw(stream):
                 self._enter(stream, chain, bipolar)
@@ -497,6 +544,7 @@ class Importer:
             absorbed = absorb(self.edge(stream), chain, bipolar)
         except ProgramError as error:
             raise ProgramError(f"node {stream.label!r}: {error}") from None
+        self.spend(STEP * absorbed.steps)
         source = self.realised(stream.source)
         if absorbed.op is not None:
             source = self.emit(stream.label, absorbed.op, source)
@@ -509,6 +557,7 @@ class Importer:
         join = self.joins.get(stream.source)
         if join is None or stream.source in self.sums:
             return None
+        self.spend(JOIN)
         grids = [self.edges[branch].grid for branch in join.branches]
         found = shortened(grids[0], grids[1], join.factors, chain)
         if found is None:

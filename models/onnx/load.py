@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from ..border import Border
 from ..exact import Affine, Chain
 from ..fixed import Grid, ProgramError
 from ..program import INPUT, Edge, Program
+from .budget import Exhausted, check_elements
 from .constants import Constant, blamed, is_float, limits_of, sized
 from .ends import answer, channels_first, finish, layout
-from .folding import fold, foldable
+from .folding import cost, fold, foldable
 from .graph import ONNX, Graph, Node, Tensor
 from .importer import ONE, RAW, ZERO, Form, Importer, Stream, Unknown, Value
 from .nodes import HANDLERS
@@ -65,11 +68,17 @@ def check(path: str | Path) -> Imported:
 def imported(graph: Graph, name: str) -> Imported:
     """What a graph becomes."""
     importer = Importer(graph, 1)
+    waiting = Counter(importer.readers)
+    waiting.update(tensor.name for tensor in graph.outputs)
     program: Program | None = None
     try:
         _enter(importer)
         for node in graph.nodes:
             _take(importer, node)
+            waiting.subtract({*node.inputs})
+            for tensor in {*node.inputs}:
+                if not waiting[tensor]:  # a large index that nothing reads again
+                    importer.values.pop(tensor, None)
         program = _program(importer, name)
     except ProgramError as error:
         importer.obstacle(str(error))
@@ -100,7 +109,10 @@ def _enter(importer: Importer) -> None:
     tensor = graph.inputs[0]
     importer.batch, shape = _shape(tensor)
     with blamed_input(tensor):
-        index, axes = layout(sized(shape), channels_first(graph))
+        sized(shape)
+    check_elements(f"the graph's input {tensor.name!r}", importer.batch * prod(shape))
+    index, axes = layout(shape, channels_first(graph))
+    importer.check_channels(f"the graph's input {tensor.name!r}", index.shape[-1])
     source = RAW
     if not is_float(tensor.dtype):
         with blamed_input(tensor):
@@ -145,6 +157,8 @@ def _take(importer: Importer, node: Node) -> None:
     inputs = [importer.values[name] if name else None for name in node.inputs]
     try:
         values = _values(importer, node, inputs)
+    except Exhausted:
+        raise
     except ProgramError as error:
         importer.obstacle(str(error))
         same = node.op in SAME_SHAPE and inputs and isinstance(inputs[0], Stream)
@@ -159,6 +173,7 @@ def _values(importer: Importer, node: Node, inputs: Sequence[Value | None]) -> S
     constants = [value for value in inputs if isinstance(value, Constant)]
     given = [value for value in inputs if value is not None]
     if len(constants) == len(given) and foldable(node):
+        importer.spend(cost(node, constants))
         return fold(node, [value if isinstance(value, Constant) else None for value in inputs])
     handler = HANDLERS.get((node.domain, node.op))
     stream = next((value for value in given if isinstance(value, Stream)), None)

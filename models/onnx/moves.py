@@ -17,6 +17,7 @@ from .constants import (
     common_shape,
     compact,
     exactly,
+    made_size,
     sized,
 )
 from .rules import MANY, Call, Results, Rules, distinct_axes, enter, from_front, whole_numbers
@@ -64,7 +65,7 @@ def constant_of_shape(call: Call) -> Results:
         value = call.attributes.tensor("value")
     if value.size != 1:
         raise Refused(f"value is one number, not {value.size}; export the model again")
-    filled = np.broadcast_to(value.reshape(()), sized(_list(call, "shape", 0)))
+    filled = np.broadcast_to(value.reshape(()), made_size(_list(call, "shape", 0)))
     return Constant(filled, value.dtype.name)
 
 
@@ -89,6 +90,7 @@ def arithmetic_range(call: Call) -> Results:
 def expand(call: Call) -> Results:
     """Broadcast to a shape, which may also be the smaller of the two."""
     wanted = common_shape(call[0].shape, sized(_list(call, "shape", 1)))
+    made_size(wanted)
     return call[0].moved(lambda v: np.broadcast_to(v, wanted))
 
 
@@ -101,7 +103,7 @@ def tile(call: Call) -> Results:
             f"repeats has one number for each of {len(call[0].shape)} axes, not {len(repeats)}; "
             "export the model again"
         )
-    sized([times * n for times, n in zip(repeats, call[0].shape, strict=True)])
+    made_size([times * n for times, n in zip(repeats, call[0].shape, strict=True)])
     return call[0].moved(lambda v: np.tile(v, repeats))
 
 
@@ -186,7 +188,7 @@ def concat(call: Call) -> Results:
         raise Refused(f"shapes {listed} differ beside axis {axis}; export the model again")
     total = list(parts[0].shape)
     total[axis] = sum(x.shape[axis] for x in parts)
-    sized(total)
+    made_size(total)
     return joined(parts, axis)
 
 
@@ -263,7 +265,7 @@ def gather(call: Call) -> Results:
     sizes = call[0].shape
     axis = from_front(call.attributes.integer("axis", 0), len(sizes))
     places = _places(call[1], sizes[axis])
-    sized((*sizes[:axis], *places.shape, *sizes[axis + 1 :]))
+    made_size((*sizes[:axis], *places.shape, *sizes[axis + 1 :]))
     return call[0].moved(lambda v: np.take(v, places, axis))
 
 
@@ -310,7 +312,7 @@ def pad(call: Call) -> Results:
         for b, n, a in zip(before, x.shape, after, strict=True)
     )
     width = [(max(0, b), max(0, a)) for b, a in zip(before, after, strict=True)]
-    sized(total)
+    made_size(total)
     return _framed(x.moved(lambda v: v[cut]), width, value)
 
 

@@ -330,7 +330,7 @@ def _zero_point(constant: Constant) -> Ints:
 
 
 def _points(zero: Constant | None) -> Ints:
-    """The zero points of an operator of ONNX, where their type bounds them; 0 where there are none."""
+    """The zero points of an operator of ONNX, of a type that bounds them; 0 where omitted."""
     if zero is None:
         return np.zeros((), np.int64)
     if is_float(zero.dtype):
@@ -350,9 +350,7 @@ def _axis(attributes: Attributes) -> int:
 def _check_pair(scale: Fractions, zero: Ints) -> None:
     if zero.size != 1 and zero.size != scale.size:
         each = f" or one for each of the {scale.size} scales" if scale.size > 1 else ""
-        raise Refused(
-            f"a zero point is one number{each}, not {zero.size}; export the model again"
-        )
+        raise Refused(f"a zero point is one number{each}, not {zero.size}; export the model again")
 
 
 def _along(parameter: NDArray[Any], rank: int, axis: int) -> NDArray[Any]:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fixed import ProgramError
+from ..fixed import INT64_MAX, ProgramError
 from .constants import Constant, Refused, blamed, is_float, limits_of
 from .folding import fold, foldable
 from .graph import ONNX, Graph, Node, Tensor
 from .reference_layers import LAYERS
-from .reference_numbers import Numbers
+from .reference_numbers import Numbers, pure
 from .reference_rules import POINTWISE
 from .rules import Rules
 
@@ -90,16 +90,19 @@ def _check_frames(tensor: Tensor, frames: NDArray[Any]) -> None:
 
 
 def _check_values(tensor: Tensor, frames: NDArray[Any]) -> None:
-    if frames.dtype.kind not in "iubf":
-        raise ProgramError(f"inputs are integers or floats, not {frames.dtype}")
+    if frames.dtype.kind not in "iubf" or frames.dtype.itemsize > 8:
+        raise ProgramError(
+            f"inputs are integers or floats of at most 64 bits, not {frames.dtype}; convert them"
+        )
     if not bool(np.isfinite(frames).all()):
         raise ProgramError("inputs hold NaN or infinity; every input must be a finite number")
     if is_float(tensor.dtype):
         return
     lo, hi = limits_of(tensor.dtype)
+    hi = min(hi, INT64_MAX)
     wrong = (frames < lo) | (frames > hi)
     if frames.dtype.kind == "f":
-        wrong |= frames != np.trunc(frames)
+        wrong |= (frames != np.trunc(frames)) | (frames >= 2.0**63)
     if bool(wrong.any()):
         raise ProgramError(
             f"the graph's input {tensor.name!r} is {tensor.dtype}, and {frames[wrong][0]} is none; "
@@ -148,17 +151,18 @@ class _Evaluation:
 def _enter(node: Node, values: dict[str, Constant]) -> None:
     """Compute a node's outputs from `values`, into it."""
     inputs = [values[name] if name else None for name in node.inputs]
-    for name, value in zip(node.outputs, _computed(node, inputs), strict=False):
+    for name, value in zip(node.outputs, computed(node, inputs), strict=False):
         if name:
             values[name] = value
 
 
-def _computed(node: Node, inputs: Sequence[Constant | None]) -> Sequence[Constant]:
+def computed(node: Node, inputs: Sequence[Constant | None]) -> Sequence[Constant]:
+    """The outputs of a node, of its inputs (None where one is omitted)."""
     if node.domain == ONNX and node.op in RULES:
         with blamed(node):
             return RULES[node.op](node, inputs)
     if foldable(node):
-        return fold(node, inputs)
+        return [pure(result) for result in fold(node, inputs)]
     raise ProgramError(
         f"{node}: the reference does not compute this operator, and hardware refuses the graph's "
         f"{DYNAMIC}; quantise the model statically"

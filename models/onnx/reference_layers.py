@@ -41,7 +41,9 @@ def multiplied(a: Numbers, b: Numbers) -> Numbers:
 def check_elements(count: int) -> None:
     """Refuse more values than memory bears."""
     if count > MAX_ELEMENTS:
-        raise Refused(f"it makes {count} values, above the limit of {MAX_ELEMENTS}; split it")
+        raise Refused(
+            f"it makes {count} values, above the limit of {MAX_ELEMENTS}; use a smaller input"
+        )
 
 
 @enter(LAYERS, "Gemm", least=2, most=3)
@@ -119,7 +121,7 @@ def conv(call: Call) -> Results:
 
 
 def _convolved(call: Call, x: Numbers, w: Numbers) -> Numbers:
-    """The convolution of x (N, C, sizes...) with w (O, C / group, kernel...), of one or two spatial axes."""
+    """The convolution of x (N, C, sizes...) with w (O, C / group, kernel...), 1-D or 2-D."""
     group = call.attributes.integer("group", 1)
     rank = len(w.shape)
     if (
@@ -199,8 +201,15 @@ def _pooled(x: Numbers, shape: Windowing, pool: ops.MaxPool | ops.SumPool, flat:
     """The pool of each window of a tensor (N, C, sizes...), padded with 0."""
     values = _image(x).counts
     values = wide(values, bits(values) + prod(shape.kernel).bit_length())
-    window = shape.window()
-    frames = [pool(window(frame.transpose(1, 2, 0)[None]))[0] for frame in values]
+    top, left, bottom, right = shape.padding
+    rows, columns = values.shape[2:]
+    # Padded here: np.pad would put NumPy's integers among Python's.
+    padded = np.zeros(
+        (*values.shape[:2], top + rows + bottom, left + columns + right), values.dtype
+    )
+    padded[:, :, top : top + rows, left : left + columns] = values
+    window = replace(shape, padding=(0, 0, 0, 0)).window()
+    frames = [pool(window(frame.transpose(1, 2, 0)[None]))[0] for frame in padded]
     y = np.stack(frames).transpose(0, 3, 1, 2)
     return Numbers.held(y[:, :, 0] if flat else y, x.unit)
 

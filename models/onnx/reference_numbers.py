@@ -21,6 +21,8 @@ PLAIN_BITS = 62
 """Bits of integers that are kept as int64: a sign and one bit are left."""
 ROOM_BITS = 1 << 32
 """Bits that a tensor of wider integers may take: 512 MiB."""
+NUMBER_BITS = 1 << 16
+"""Bits of one number; each quantised layer adds some 50."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,9 @@ class Numbers:
 
     counts: Whole
     unit: Fraction
+
+    def __post_init__(self) -> None:
+        check_room(1, max(self.unit.numerator.bit_length(), self.unit.denominator.bit_length()))
 
     @classmethod
     def of(cls, x: Constant) -> Numbers:
@@ -112,6 +117,13 @@ class Numbers:
         terms = prod(self.shape[axis] for axis in axes)
         values = wide(self.counts, bits(self.counts) + terms.bit_length())
         return Numbers.held(values.sum(axis=axes, keepdims=keep), self.unit)
+
+
+def pure(x: Constant) -> Constant:
+    """The same without NumPy's own integers among Python's, with which NumPy pads them."""
+    if x.values.dtype != object or set(map(type, x.values.reshape(-1).tolist())) <= {int, Fraction}:
+        return x
+    return Constant(_array(_python(x.values)), x.dtype, x.scale)
 
 
 def number(value: Fraction | int) -> Numbers:
@@ -196,7 +208,12 @@ def wide(values: Whole, size: int, shape: tuple[int, ...] | None = None) -> Whol
 
 
 def check_room(elements: int, size: int) -> None:
-    """Refuse more than so many values of `size` bits."""
+    """Refuse numbers of more than `NUMBER_BITS` bits, or more than memory bears."""
+    if size > NUMBER_BITS:
+        raise Refused(
+            f"exact values have {size} bits, above the limit of {NUMBER_BITS}; quantise the model "
+            "statically"
+        )
     if elements * size > ROOM_BITS:
         raise Refused(
             f"{elements} exact values of {size} bits take more than {ROOM_BITS} bits; quantise the "
@@ -218,6 +235,7 @@ def _array(values: Any) -> Whole:
     return values if isinstance(values, np.ndarray) else np.asarray(values, dtype=object)
 
 
+_python = np.frompyfunc(lambda v: v if isinstance(v, Fraction) else int(v), 1, 1)
 _numerator = np.frompyfunc(lambda value: value.numerator, 1, 1)
 _denominator = np.frompyfunc(lambda value: value.denominator, 1, 1)
 
@@ -252,6 +270,8 @@ def _of_floats(values: NDArray[Any]) -> Numbers:
 
 
 def _of_fractions(values: NDArray[Any]) -> Numbers:
+    """Fractions, or the integers of another `Numbers`."""
+    if set(map(type, values.reshape(-1).tolist())) <= {int}:
+        return Numbers.held(values, Fraction(1))
     below = lcm_of(_array(_denominator(values)))
-    over = values if below == 1 else values * below
-    return Numbers.held(_numerator(over), Fraction(1, below))
+    return Numbers.held(_numerator(values * below), Fraction(1, below))

@@ -12,12 +12,11 @@ import numpy as np
 from ..exact import DIGITS, Sigmoid, Tanh
 from ..fixed import Ints
 from .arithmetic import ARITHMETIC, alike, in_range
-from .constants import Constant, Refused, exactly, is_float
+from .constants import OBJECTS_MAX, Constant, Refused, exactly, is_float
 from .reference_numbers import (
     Numbers,
     Whole,
     bits,
-    check_room,
     chosen,
     larger,
     number,
@@ -198,7 +197,11 @@ def tanh(call: Call) -> Results:
 
 def _each(x: Numbers, function: Callable[[Fraction], Fraction]) -> Numbers:
     """A function of each value, as multiples of 1 / KEPT: of each different value once."""
-    check_room(x.counts.size, KEPT.bit_length())
+    if x.counts.size > OBJECTS_MAX:
+        raise Refused(
+            f"functions like it are computed of at most {OBJECTS_MAX} values, not "
+            f"{x.counts.size}; quantise the model statically"
+        )
     found = {count: _kept(function(count * x.unit)) for count in set(x.counts.reshape(-1).tolist())}
     return Numbers.held(np.frompyfunc(found.__getitem__, 1, 1)(x.counts), Fraction(1, KEPT))
 

@@ -32,7 +32,11 @@ def unified(
     scale, offset, _ = np.broadcast_arrays(affine.scale, affine.offset, np.empty(edge.channels))
     first = offset[0]
     numbers = [*scale, *(value - first for value in (*offset, *also))]
-    below = lcm(*(value.denominator for value in numbers))
+    below, least = 1, min((n.denominator for n in numbers if n), default=1)
+    for value in filter(None, numbers):
+        below = lcm(below, value.denominator)
+        if below // least >> BITS_MAX:  # the integer that stands for that value is as large
+            return None
     step = Fraction(gcd(*(int(value * below) for value in numbers)) or 1, below)
     multiplier = [int(value / step) for value in scale]
     bias = [int((value - first) / step) for value in offset]

@@ -9,6 +9,7 @@ import numpy as np
 from ... import ops
 from ...exact import Affine, Fractions, extended
 from ...fixed import ProgramError
+from ..budget import check_elements
 from ..graph import Node
 from ..importer import Importer, Join, Stream, Value
 from ..parameters import Attributes
@@ -137,20 +138,23 @@ def concatenate(importer: Importer, node: Node, streams: list[Stream], axis: int
             f"{node}: its inputs have shapes {', '.join(str(x.shape) for x in streams)}, which "
             f"differ beside axis {axis}; export the model again"
         )
-    if len(streams) == 1:
-        return streams[0]
     if len({x.index.shape[:-1] for x in streams}) > 1:
         alike = len({x.index.size // x.channels for x in streams}) == 1
         first = streams[0].index.shape[:-1] if alike else ()
         streams = [importer.reshaped(x, (*first, x.index.size // prod(first))) for x in streams]
-    result = streams[0]
-    for first in range(1, len(streams), ops.Concatenate.inputs[1] - 1):
-        group = [result, *streams[first : first + ops.Concatenate.inputs[1] - 1]]
-        result = _joined(importer, node, group, axis)
-    return result
+    check_elements(str(node), sum(x.index.size for x in streams))
+    most = ops.Concatenate.inputs[1]
+    while len(streams) > 1:
+        groups = [streams[first : first + most] for first in range(0, len(streams), most)]
+        streams = [_joined(importer, node, group, axis) for group in groups]
+    return streams[0]
 
 
 def _joined(importer: Importer, node: Node, streams: list[Stream], axis: int) -> Stream:
+    """Up to 16 streams side by side."""
+    if len(streams) == 1:
+        return streams[0]
+    importer.spend(8 * sum(x.index.size for x in streams))
     source = importer.emit(node.name, ops.Concatenate(), *(x.source for x in streams))
     size = sum(x.shape[axis - 1] for x in streams)
     shape = (*streams[0].shape[: axis - 1], size, *streams[0].shape[axis:])

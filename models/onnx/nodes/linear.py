@@ -10,6 +10,7 @@ import numpy as np
 from ... import ops
 from ...exact import Affine, Fractions, extended
 from ...fixed import Ints, ProgramError
+from ..budget import check_elements
 from ..constants import Constant, blamed
 from ..graph import Node
 from ..importer import ONE, Importer, Stream, Value
@@ -20,6 +21,10 @@ from .windows import Windowing, windowing
 
 GROUPS_MAX = 16
 """Groups that get a dot product of their own; more become one with zeros between."""
+WEIGHT = 4
+"""Units of work for a weight."""
+DENSE_MAX = 1 << 23
+"""Weights of that one, zeros included."""
 
 
 @handles("Conv")
@@ -181,6 +186,13 @@ class _Convolution:
     def dense(self) -> Stream:
         """Many groups: one dot product over all channels, with zeros outside each group."""
         each, count = self.x.channels // self.group, self.weights.shape[0] // self.group
+        size = self.weights.size * self.group
+        if size > DENSE_MAX:
+            raise ProgramError(
+                f"{self.node}: {self.group} groups become one dot product of {size} weights with "
+                f"zeros between, above the limit of {DENSE_MAX}; use at most {GROUPS_MAX} groups, "
+                "or one for each channel"
+            )
         owner = np.arange(self.weights.shape[0])[:, None] // count
         inside = self.order // each == owner
 
@@ -214,6 +226,7 @@ class _Convolution:
 def _rows(importer: Importer, node: Node, weights: Constant, columns: Fractions) -> Rows:
     """The weights as integers; where they are none, that is noted and others stand in."""
     try:
+        importer.spend(WEIGHT * weights.size)
         with blamed(node):
             return integer_rows(node, weights, columns)
     except ProgramError as error:
@@ -258,6 +271,8 @@ def multiply(
     flat = weights.moved(lambda v: v[columns].T)
     found = _rows(importer, node, flat, scale)
     source = importer.emit(f"{node.name}_dot", ops.Dot(found.weights, found.grid), x.source)
+    check_elements(str(node), rows * outputs)
+    importer.spend(rows * outputs)
     index = (at[:, None] * outputs + np.arange(outputs)).reshape(importer.edges[source].shape)
     chain = extended((), Affine(found.scale, _real_sums(node, found, flat, offset, scale)))
     result = Stream(source, (*x.shape[:-1], outputs), index, chain, node.name)

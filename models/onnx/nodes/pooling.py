@@ -11,6 +11,7 @@ import numpy as np
 from ... import ops
 from ...exact import Affine, Finish, Integral, direction, extended, fraction_array, spread
 from ...fixed import Ints, ProgramError
+from ..budget import CHANNELS_MAX
 from ..constants import Constant
 from ..graph import Node
 from ..importer import ZERO, Importer, Stream, Value
@@ -93,9 +94,17 @@ def pool_average(importer: Importer, node: Node, attributes: Attributes, x: Stre
     chain = extended((), Affine(x.affine.scale, x.affine.offset * taps))
     result = importer.image_result(source, x, chain, node.name, order)
     counts = _counts(shape, asked if include else (0, 0, 0, 0), size)
-    inverse = np.array([Fraction(1, int(count)) for count in counts.ravel()] + [None], object)[:-1]
-    tensor = inverse.reshape(1, *(counts.shape if len(x.shape) == 3 else (counts.size,)))
-    result, (scale,) = importer.parameters(node, result, tensor)
+    different, place = np.unique(counts, return_inverse=True)
+    inverse = fraction_array(*(Fraction(1, count) for count in different.tolist()))
+    if len(different) > 1 and counts.size * x.channels > CHANNELS_MAX:
+        raise ProgramError(
+            f"{node}: its divisors differ by position, which makes a channel of each of "
+            f"{counts.size * x.channels} values, above the limit of {CHANNELS_MAX}; count the "
+            "padding (count_include_pad = 1)"
+        )
+    if len(different) > 1:
+        inverse = inverse[place].reshape(1, *counts.shape[3 - len(x.shape) :])
+    result, (scale,) = importer.parameters(node, result, inverse)
     return result.applied(Affine(scale, ZERO), node.name)
 
 
@@ -251,14 +260,13 @@ def _reduce_taps(
 
 
 def _channels_of_taps(of: Ints, taps: int, now: int) -> int | None:
-    """The channels C of a pool of `taps` whose values (..., k*C + c) are summed as `of` says."""
-    per_row = [c for c in range(1, of.size // taps + 1) if of.size % (c * taps) == 0]
-    # As few reshapes as possible: the taps of one position first.
-    for channels in sorted(per_row, key=lambda c: c * taps != now):
-        groups = of.reshape(-1, taps, channels)
-        if bool((groups == groups[:, :1]).all()):
-            return channels
-    return None
+    """The channels C of a pool of `taps` whose values (..., k*C + c) are reduced as `of` says."""
+    # The second tap of the first result stands right behind the first taps of all channels.
+    channels = int(np.flatnonzero(of == of[0])[1]) if taps > 1 else now
+    if of.size % (taps * channels):
+        return None
+    groups = of.reshape(-1, taps, channels)
+    return channels if bool((groups == groups[:, :1]).all()) else None
 
 
 def _split(shape: tuple[int, ...], last: int) -> tuple[int, ...]:

@@ -42,10 +42,16 @@ def rearrange(importer: Importer, node: Node, attributes: Attributes) -> Value:
 
 def positions(importer: Importer, node: Node, x: Stream) -> Ints:
     """For each element of the node's result the flat position of what it holds, batch included."""
-    shape = (importer.batch, *x.shape)
-    numbers = Constant(np.arange(prod(shape)).reshape(shape), "int64")
+    numbers = _numbered(importer, x)
     rest = [importer.optional(node, k, "its parameter") for k in range(1, len(node.inputs))]
     return fold(node, [numbers, *rest])[0].integers()
+
+
+def _numbered(importer: Importer, x: Stream) -> Constant:
+    """A constant of the tensor's shape, batch included, that holds flat positions."""
+    shape = (importer.batch, *x.shape)
+    importer.spend(8 * prod(shape))
+    return Constant(np.arange(prod(shape)).reshape(shape), "int64")
 
 
 def moved(x: Stream, places: Ints, label: str) -> Stream:
@@ -79,8 +85,7 @@ def split(importer: Importer, node: Node, attributes: Attributes) -> tuple[Value
     """
     attributes.ignore(*node.attributes)
     x = importer.stream(node)
-    shape = (importer.batch, *x.shape)
-    numbers = Constant(np.arange(prod(shape)).reshape(shape), "int64")
+    numbers = _numbered(importer, x)
     rest = [importer.optional(node, k, "its sizes") for k in range(1, len(node.inputs))]
     parts = fold(node, [numbers, *rest])
     return tuple(_kept(importer, node, x, part.integers()) for part in parts)
@@ -89,6 +94,7 @@ def split(importer: Importer, node: Node, attributes: Attributes) -> tuple[Value
 def _kept(importer: Importer, node: Node, x: Stream, places: Ints) -> Stream:
     """The elements at `places` of the tensor with its batch, by the least hardware."""
     frame = prod(x.shape)
+    importer.spend(4 * (frame + places.size))
     if places.shape[:1] != (importer.batch,) or not places.size:
         raise ProgramError(f"{node}: it cuts the batch, of {importer.batch}; keep whole frames")
     wanted = places[0]
@@ -110,6 +116,7 @@ def _narrow(importer: Importer, node: Node, x: Stream) -> Stream:
 
 
 def _picked(importer: Importer, node: Node, x: Stream, wanted: Ints) -> Stream:
+    importer.spend(4 * x.index.size)
     new = np.full(prod(x.shape), -1)
     new[wanted.reshape(-1)] = np.arange(wanted.size)
     at = new[x.index]

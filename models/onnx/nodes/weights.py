@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
@@ -15,6 +16,13 @@ from ..constants import Constant
 from ..graph import Node
 
 BITS_MAX = 16
+MANTISSA = 53
+"""Bits of a float64."""
+INTEGER_BITS = 62
+FAR = 1 << 20
+"""An exponent that no float64 has."""
+CHUNK = 1 << 20
+"""Weights that are looked at together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +42,7 @@ class Rows:
 
 def integer_rows(node: Node, weights: Constant, columns: Fractions) -> Rows:
     """`weights` (N, S) times a scale per input, `columns` (S,), as integers with row scales."""
-    found = _numerators(weights)
+    found = _numerators(weights) or _dyadic(weights)
     if found is not None:
         numbers, scales = found
         if _alike(scales, 1) and _alike(columns, 0):
@@ -54,6 +62,44 @@ def _numerators(weights: Constant) -> tuple[Ints, Fractions] | None:
         return None
     scale = np.array(Fraction(1), object) if weights.scale is None else weights.scale
     return weights.values.astype(np.int64), np.broadcast_to(scale, weights.shape)
+
+
+def _dyadic(weights: Constant) -> tuple[Ints, Fractions] | None:
+    """The same of finite floats that need few bits in each row: some rows at a time."""
+    if weights.values.dtype.kind != "f" or not bool(np.isfinite(weights.values).all()):
+        return None
+    scale = np.array(Fraction(1), object) if weights.scale is None else weights.scale
+    scale = np.broadcast_to(scale, weights.shape)
+    if not _alike(scale, 1):
+        return None
+    numbers, powers = np.empty(weights.shape, np.int64), np.empty((len(scale), 1), object)
+    rows = max(1, CHUNK // weights.shape[1])
+    for start in range(0, len(scale), rows):
+        part = slice(start, start + rows)
+        values = weights.values[part].astype(np.float64)
+        lowest, above = _exponents(values)
+        if bool((above - lowest > INTEGER_BITS).any()):
+            return None
+        numbers[part] = np.ldexp(values, -lowest[:, None])
+        step = np.maximum(np.gcd.reduce(numbers[part], axis=1), 1)
+        numbers[part] //= step[:, None]
+        powers[part, 0] = [
+            n * Fraction(2) ** k for n, k in zip(step.tolist(), lowest.tolist(), strict=True)
+        ]
+    if int(np.abs(numbers).max()) >> BITS_MAX:
+        return None
+    return numbers, np.broadcast_to(powers * scale[:, :1], weights.shape)
+
+
+def _exponents(values: NDArray[np.float64]) -> tuple[Ints, Ints]:
+    """Per row the exponent of the lowest bit that is set, and one above the highest."""
+    mantissas, exponents = np.frexp(values)
+    whole = np.ldexp(mantissas, MANTISSA).astype(np.int64)
+    zeros = np.frexp((whole & -whole).astype(np.float64))[1] - 1
+    lowest = np.where(whole == 0, FAR, exponents - MANTISSA + zeros).min(1)
+    above = np.where(whole == 0, -FAR, exponents).max(1)
+    empty = lowest == FAR
+    return np.where(empty, 0, lowest).astype(np.int64), np.where(empty, 0, above).astype(np.int64)
 
 
 def _alike(values: Fractions, axis: int) -> bool:
@@ -80,8 +126,9 @@ def _by_row(node: Node, weights: Constant, columns: Fractions) -> Rows:
     return _reduced(node, np.array(rows, np.int64), np.array([*scales, None], object)[:-1])
 
 
-def _rows(weights: Constant) -> list[NDArray[np.object_]]:
-    return [weights.moved(lambda v, n=n: v[n]).fractions() for n in range(weights.shape[0])]
+def _rows(weights: Constant) -> Iterator[NDArray[np.object_]]:
+    for n in range(weights.shape[0]):
+        yield weights.moved(lambda v, n=n: v[n]).fractions()
 
 
 def _reduced(node: Node, numbers: Ints, scale: Fractions) -> Rows:
