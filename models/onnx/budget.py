@@ -18,7 +18,7 @@ WORK_MAX = 1 << 31
 """Units in all: a program of twenty million steps in all its channels has room."""
 CHANNEL, FUNCTION, STEP = 32, 64, 32
 """Units for a channel of an edge, for a function of a channel, and for a step of a rounding."""
-ELEMENT, OBJECT, JOIN = 4, 128, 1 << 21
+ELEMENT, OBJECT, JOIN = 4, 256, 1 << 21
 """Units for an element of a constant, for an exact fraction, and for a sum that is rounded."""
 FUNCTIONS_MAX = 100
 """Functions that wait for a rounding, one after the other."""

@@ -424,6 +424,7 @@ class Importer:
             )
         channels, *size = stream.shape
         height, width = size if len(size) == 2 else (1, size[0])
+        self.spend(4 * stream.index.size)
         stream = self.reshaped(stream, (height, width, channels))
         place = np.arange(height * width).reshape(height, width, 1)
         if not bool((stream.index % (height * width) == place).all()):
@@ -451,7 +452,7 @@ class Importer:
         """A stream (C, H, W), or (C, L) where `like` was one, from an edge (H, W, C)."""
         height, width, channels = self.edges[source].shape
         check_elements(self._owner(label), height * width * channels)
-        self.spend(height * width * channels)
+        self.spend(2 * height * width * channels)
         order = np.arange(channels) if order is None else order
         index = order * height * width + np.arange(height * width).reshape(height, width, 1)
         shape = (channels, width) if len(like.shape) == 2 else (channels, height, width)
@@ -534,6 +535,8 @@ class Importer:
         for function in rest:
             waiting = extended(waiting, function)
         self.spend(FUNCTION * stream.channels * len(chain))
+        if stream.source in self.joins:
+            self.spend(JOIN)
         try:
             if self.is_raw(stream):
                 self._enter(stream, chain, bipolar)
@@ -557,7 +560,6 @@ class Importer:
         join = self.joins.get(stream.source)
         if join is None or stream.source in self.sums:
             return None
-        self.spend(JOIN)
         grids = [self.edges[branch].grid for branch in join.branches]
         found = shortened(grids[0], grids[1], join.factors, chain)
         if found is None:

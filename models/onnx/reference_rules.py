@@ -37,8 +37,8 @@ Pair = Callable[[Numbers, Numbers], Numbers]
 def dynamic_quantize_linear(call: Call) -> Results:
     """uint8 integers, their scale and zero point, from the largest and smallest value and 0.
 
-    scale = (high - low) / 255, zero = clamp(round(-low / scale)), and y = clamp(round(x / scale) +
-    zero), ties to even.  The scale of a tensor of zeros is 1, and its zero point 0.
+    scale = (high - low) / 255, zero = round(-low / scale), which is never outside 0..255, and y =
+    clamp(round(x / scale) + zero), ties to even.  Of a tensor of zeros the scale is 1.
     """
     x = reals(call[0])
     low, high = min(int(x.counts.min(initial=0)), 0), max(int(x.counts.max(initial=0)), 0)
@@ -51,7 +51,7 @@ def dynamic_quantize_linear(call: Call) -> Results:
     return [
         Constant(y, "uint8"),
         Constant(exactly(scale), "float32"),
-        Constant(np.array(min(zero, LEVELS), np.uint8), "uint8"),
+        Constant(np.array(zero, np.uint8), "uint8"),
     ]
 
 

@@ -102,7 +102,7 @@ def _kept(importer: Importer, node: Node, x: Stream, places: Ints) -> Stream:
              != wanted.reshape(-1)).any()):  # fmt: skip
         raise ProgramError(f"{node}: it takes other elements of each frame; keep whole frames")
     flat = wanted.reshape(-1)
-    if len(np.unique(flat)) != flat.size:
+    if int(np.bincount(flat).max()) > 1:
         raise ProgramError(f"{node}: it repeats elements, which is not offered; use Resize")
     if flat.size == frame:
         return moved(x, wanted, node.name)
@@ -116,7 +116,7 @@ def _narrow(importer: Importer, node: Node, x: Stream) -> Stream:
 
 
 def _picked(importer: Importer, node: Node, x: Stream, wanted: Ints) -> Stream:
-    importer.spend(4 * x.index.size)
+    importer.spend(8 * x.index.size)
     new = np.full(prod(x.shape), -1)
     new[wanted.reshape(-1)] = np.arange(wanted.size)
     at = new[x.index]
