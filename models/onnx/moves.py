@@ -318,7 +318,8 @@ def pad(call: Call) -> Results:
 
 def _framed(x: Constant, width: list[tuple[int, int]], value: Constant | None) -> Constant:
     fill = exactly(0) if value is None else value.fractions()
-    if not fill.any() and (x.scale is None or not x.scale.shape):
+    numbers = x.values.dtype != object
+    if numbers and not fill.any() and (x.scale is None or not x.scale.shape):
         return Constant(np.pad(x.values, width), x.dtype, x.scale)
     whole = np.broadcast_to(fill, [b + n + a for n, (b, a) in zip(x.shape, width, strict=True)])
     whole = whole.copy()
