@@ -1,22 +1,31 @@
 """ONNX models that are well formed and mean nothing, or too much: files for the importer to refuse.
 
-`MEANING` gives each a name.  Most are a tensor between two quantisers with one thing wrong.
+Each has a name and the sentence that `load` refuses it with.  Most are a tensor between two
+quantisers with one thing wrong; the node at fault is called `bad` or after what it quantises.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+AGAIN = "; export the model again"
 HUGE = 1 << 40
 LARGEST, SMALLEST = (1 << 63) - 1, -(1 << 63)
 NAN, INFINITY = float("nan"), float("inf")
 QONNX = "qonnx.custom_op.general"
 
 node = helper.make_node
+
+
+class Bad(NamedTuple):
+    """A model and the sentence that refuses it."""
+
+    sentence: str
+    model: Callable[[], ModelProto]
 
 
 def floats(*values: float) -> np.ndarray:
@@ -96,175 +105,349 @@ def quant(scale: Any = 0.125, zero: Any = 0.0, bits: Any = 4.0, **attributes: An
     return one("Quant", *inputs, domain=QONNX, **{**plain, **attributes})
 
 
-def folded(op: str, *inputs: Any, **attributes: Any) -> ModelProto:
-    """A node called `bad` that works on constants alone and gives one addend of d."""
-    names = [f"c{place}" for place in range(len(inputs))]
-    return between(
-        node(op, names, ["k"], "bad", **attributes),
-        node("Add", ["d", "k"], ["e"], "add"),
-        **dict(zip(names, inputs, strict=True)),
-    )
-
-
-def two_inputs() -> ModelProto:
-    nodes = [*FRONT, node("Add", ["d", "x2"], ["e"], "bad"), *BACK]
-    return model(nodes, CONSTANTS, inputs=("x", "x2"))
-
-
-MEANING: dict[str, Callable[[], ModelProto]] = {
+LAYERS: dict[str, Bad] = {
     # Scales and zero points.
-    "a_scale_of_nan": lambda: conv(s=floats(NAN)),
-    "a_scale_of_infinity": lambda: conv(s=floats(INFINITY)),
-    "a_scale_of_zero": lambda: conv(s=floats(0.0)),
-    "a_scale_of_minus_zero": lambda: conv(s=floats(-0.0)),
-    "a_negative_scale": lambda: conv(s=floats(-0.125)),
-    "a_weight_scale_of_nan": lambda: conv(ws=floats(0.5, NAN)),
-    "too_many_weight_scales": lambda: conv(ws=floats(0.5, 0.5, 0.5)),
-    "a_matrix_of_scales": lambda: conv(s=np.full((2, 2), 0.125, np.float32)),
-    "a_zero_point_of_another_type": lambda: one(
-        "DequantizeLinear", floats(0.5), np.array(0, np.uint8)
+    "a_scale_of_nan": Bad(
+        "node 'front' (QuantizeLinear): a scale is a positive finite number, not nan" + AGAIN,
+        lambda: conv(s=floats(NAN)),
     ),
-    "a_zero_point_of_floats": lambda: conv(z=floats(0.0)),
-    "more_zero_points_than_scales": lambda: conv(z=np.zeros(2, np.int8)),
-    "a_quantiser_that_depends_on_the_input": lambda: between(
-        node("QuantizeLinear", ["d", "d", "z"], ["e"], "bad")
+    "a_scale_of_infinity": Bad(
+        "node 'front' (QuantizeLinear): a scale is a positive finite number, not inf" + AGAIN,
+        lambda: conv(s=floats(INFINITY)),
+    ),
+    "a_scale_of_zero": Bad(
+        "node 'front' (QuantizeLinear): a scale is a positive finite number, not 0" + AGAIN,
+        lambda: conv(s=floats(0.0)),
+    ),
+    "a_scale_of_minus_zero": Bad(
+        "node 'front' (QuantizeLinear): a scale is a positive finite number, not 0" + AGAIN,
+        lambda: conv(s=floats(-0.0)),
+    ),
+    "a_negative_scale": Bad(
+        "node 'front' (QuantizeLinear): a scale is a positive finite number, not -0.125" + AGAIN,
+        lambda: conv(s=floats(-0.125)),
+    ),
+    "a_weight_scale_of_nan": Bad(
+        "node 'weights' (DequantizeLinear): a scale is a positive finite number, not nan" + AGAIN,
+        lambda: conv(ws=floats(0.5, NAN)),
+    ),
+    "too_many_weight_scales": Bad(
+        "node 'weights' (DequantizeLinear): shapes (2, 2, 3, 3) and (3, 1, 1, 1) do not "
+        "broadcast; export the model again",
+        lambda: conv(ws=floats(0.5, 0.5, 0.5)),
+    ),
+    "a_matrix_of_scales": Bad(
+        "node 'front' (QuantizeLinear): a scale or zero point has at most one axis, not shape (2, "
+        "2); quantise per tensor or per channel",
+        lambda: conv(s=np.full((2, 2), 0.125, np.float32)),
+    ),
+    "a_zero_point_of_another_type": Bad(
+        "node 'bad' (DequantizeLinear): its input is int8, and its zero point uint8" + AGAIN,
+        lambda: between(
+            node("DequantizeLinear", ["q", "s", "c"], ["e"], "bad"), c=np.array(0, np.uint8)
+        ),
+    ),
+    "a_dequantiser_of_reals": Bad(
+        "node 'bad' (DequantizeLinear): its input is real numbers, and it dequantises integers; "
+        "put a quantiser before it",
+        lambda: one("DequantizeLinear", floats(0.5)),
+    ),
+    "a_zero_point_of_floats": Bad(
+        "node 'front' (QuantizeLinear): a zero point is an integer, not float32" + AGAIN,
+        lambda: conv(z=floats(0.0)),
+    ),
+    "more_zero_points_than_scales": Bad(
+        "node 'front' (QuantizeLinear): a zero point is one number, not 2" + AGAIN,
+        lambda: conv(z=np.zeros(2, np.int8)),
+    ),
+    "a_quantiser_that_depends_on_the_input": Bad(
+        "node 'bad' (QuantizeLinear): input 1, its scale, depends on the graph's input, and "
+        "hardware needs constants there; make it an initialiser",
+        lambda: between(node("QuantizeLinear", ["d", "d", "z"], ["e"], "bad")),
     ),
     # Quant and its kin.
-    "quant_scale_zero": lambda: quant(scale=0.0),
-    "quant_scale_negative": lambda: quant(scale=-1.0),
-    "quant_scale_nan": lambda: quant(scale=NAN),
-    "quant_zero_point_between": lambda: quant(zero=0.5),
-    "quant_zero_point_nan": lambda: quant(zero=NAN),
-    "quant_zero_point_huge": lambda: quant(zero=1e38),
-    "quant_bits_zero": lambda: quant(bits=0.0),
-    "quant_bits_negative": lambda: quant(bits=-3.0),
-    "quant_bits_between": lambda: quant(bits=2.5),
-    "quant_bits_billion": lambda: quant(bits=1e9),
-    "quant_bits_nan": lambda: quant(bits=NAN),
-    "quant_rounding_unknown": lambda: quant(rounding_mode="SIDEWAYS"),
-    "quant_signed_seven": lambda: quant(signed=7),
-    "quant_attribute_unknown": lambda: quant(shy=1),
-    "quant_scales_of_another_shape": lambda: quant(scale=np.ones((1, 5, 1, 1))),
-    "bipolar_scale_zero": lambda: one("BipolarQuant", floats(0.0), domain=QONNX),
-    "thresholds_of_nan": lambda: one(
-        "MultiThreshold", np.full((2, 3), NAN, np.float32), domain=QONNX
+    "quant_scale_zero": Bad(
+        "node 'bad' (Quant): a scale is a positive finite number, not 0" + AGAIN,
+        lambda: quant(scale=0.0),
     ),
-    "thresholds_that_fall": lambda: one(
-        "MultiThreshold", np.array([[3, 2, 1]] * 2, np.float32), domain=QONNX
+    "quant_scale_negative": Bad(
+        "node 'bad' (Quant): a scale is a positive finite number, not -1" + AGAIN,
+        lambda: quant(scale=-1.0),
     ),
-    "thresholds_of_other_channels": lambda: one(
-        "MultiThreshold", np.zeros((5, 3), np.float32), domain=QONNX
+    "quant_scale_nan": Bad(
+        "node 'bad' (Quant): a scale is a positive finite number, not nan" + AGAIN,
+        lambda: quant(scale=NAN),
+    ),
+    "quant_zero_point_between": Bad(
+        "node 'bad' (Quant): a zero point is an integer of at most 32 bits, not 0.5" + AGAIN,
+        lambda: quant(zero=0.5),
+    ),
+    "quant_zero_point_nan": Bad(
+        "node 'bad' (Quant): a constant is a finite number, not nan" + AGAIN,
+        lambda: quant(zero=NAN),
+    ),
+    "quant_zero_point_huge": Bad(
+        "node 'bad' (Quant): a zero point is an integer of at most 32 bits, not 9.99999968e+37; "
+        "export the model again",
+        lambda: quant(zero=1e38),
+    ),
+    "quant_bits_zero": Bad(
+        "node 'bad' (Quant): a bit width is an integer from 1 to 32, not 0" + AGAIN,
+        lambda: quant(bits=0.0),
+    ),
+    "quant_bits_negative": Bad(
+        "node 'bad' (Quant): a bit width is an integer from 1 to 32, not -3" + AGAIN,
+        lambda: quant(bits=-3.0),
+    ),
+    "quant_bits_between": Bad(
+        "node 'bad' (Quant): a bit width is an integer from 1 to 32, not 2.5" + AGAIN,
+        lambda: quant(bits=2.5),
+    ),
+    "quant_bits_billion": Bad(
+        "node 'bad' (Quant): a bit width is an integer from 1 to 32, not 1e+09" + AGAIN,
+        lambda: quant(bits=1e9),
+    ),
+    "quant_bits_nan": Bad(
+        "node 'bad' (Quant): a constant is a finite number, not nan" + AGAIN,
+        lambda: quant(bits=NAN),
+    ),
+    "quant_rounding_unknown": Bad(
+        "node 'bad' (Quant): rounding_mode is one of ROUND, HALF_EVEN, CEIL, FLOOR, UP, DOWN, "
+        "ROUND_TO_ZERO, HALF_UP, HALF_DOWN, not 'SIDEWAYS'; choose one",
+        lambda: quant(rounding_mode="SIDEWAYS"),
+    ),
+    "quant_signed_seven": Bad(
+        "node 'bad' (Quant): attribute 'signed' is 0 or 1, not 7" + AGAIN,
+        lambda: quant(signed=7),
+    ),
+    "quant_attribute_unknown": Bad(
+        "node 'bad' (Quant): attribute 'shy' is not supported; export the model without it",
+        lambda: quant(shy=1),
+    ),
+    "quant_scales_of_another_shape": Bad(
+        "node 'bad' (Quant): a constant of shape (1, 5, 1, 1) does not broadcast against (1, 2, "
+        "6, 6); reshape it",
+        lambda: quant(scale=np.ones((1, 5, 1, 1))),
+    ),
+    "bipolar_scale_zero": Bad(
+        "node 'bad' (BipolarQuant): a scale is a positive finite number, not 0" + AGAIN,
+        lambda: one("BipolarQuant", floats(0.0), domain=QONNX),
+    ),
+    "thresholds_of_nan": Bad(
+        "node 'bad' (MultiThreshold): a constant is a finite number, not nan" + AGAIN,
+        lambda: one("MultiThreshold", np.full((2, 3), NAN, np.float32), domain=QONNX),
+    ),
+    "thresholds_that_fall": Bad(
+        "node 'bad' (MultiThreshold): its thresholds fall along a row; sort each row",
+        lambda: one("MultiThreshold", np.array([[3, 2, 1]] * 2, np.float32), domain=QONNX),
+    ),
+    "thresholds_of_other_channels": Bad(
+        "node 'bad' (MultiThreshold): 5 rows of thresholds do not fit an input of shape (1, 2, 6, "
+        "6) (NCHW); give one row per channel",
+        lambda: one("MultiThreshold", np.zeros((5, 3), np.float32), domain=QONNX),
     ),
     # Convolutions and products.
-    "groups_that_do_not_divide": lambda: conv(group=3),
-    "no_groups": lambda: conv(group=0),
-    "minus_one_group": lambda: conv(group=-1),
-    "weights_of_rank_two": lambda: conv(w=np.ones((2, 2), np.int8)),
-    "weights_of_other_channels": lambda: conv(w=np.ones((2, 5, 3, 3), np.int8)),
-    "weights_of_no_channels": lambda: conv(w=np.ones((2, 0, 3, 3), np.int8)),
-    "no_filters": lambda: conv(w=np.ones((0, 2, 3, 3), np.int8)),
-    "biases_of_another_length": lambda: conv(b=np.ones(3, np.int32)),
-    "negative_pads": lambda: conv(pads=[-1, -1, -1, -1]),
-    "three_pads": lambda: conv(pads=[1, 1, 1]),
-    "pads_without_end": lambda: conv(pads=[LARGEST] * 4),
-    "strides_of_zero": lambda: conv(strides=[0, 0]),
-    "strides_backwards": lambda: conv(strides=[-1, -1]),
-    "dilations_of_zero": lambda: conv(dilations=[0, 0]),
-    "dilations_without_end": lambda: conv(dilations=[LARGEST, LARGEST]),
-    "a_huge_kernel_shape": lambda: conv(kernel_shape=[HUGE, HUGE]),
-    "another_kernel_shape": lambda: conv(kernel_shape=[5, 5]),
-    "a_kernel_above_its_input": lambda: conv(shape=(1, 2, 2, 2)),
-    "padding_by_an_unknown_rule": lambda: conv(auto_pad="SOMEHOW"),
-    "padding_by_two_rules": lambda: conv(auto_pad="SAME_UPPER", pads=[1, 1, 1, 1]),
-    "an_unknown_attribute": lambda: conv(colour="red"),
-    "an_attribute_of_another_type": lambda: conv(strides=1),
-    "a_convolution_of_nothing": lambda: conv(inputs=["d"]),
-    "a_convolution_of_too_much": lambda: conv(inputs=["d", "wd", "bd", "bd"]),
-    "a_convolution_without_weights": lambda: conv(inputs=["d", "", "bd"]),
-    "a_three_dimensional_convolution": lambda: conv(
-        shape=(1, 2, 6, 6, 6), w=np.ones((2, 2, 3, 3, 3), np.int8)
+    "groups_that_do_not_divide": Bad(
+        "node 'bad' (Conv): weights of shape (2, 2, 3, 3) and group 3 do not fit an input of 2 "
+        "channels; export the model again",
+        lambda: conv(group=3),
     ),
-    "weights_of_infinity": lambda: one("MatMul", np.full((6, 2), INFINITY, np.float32)),
-    "weights_of_nan": lambda: one("MatMul", np.full((6, 2), NAN, np.float32)),
-    "a_product_that_does_not_fit": lambda: one("MatMul", np.ones((5, 2), np.float32)),
-    "a_gemm_of_images": lambda: one("Gemm", np.ones((6, 2), np.float32)),
+    "no_groups": Bad(
+        "node 'bad' (Conv): weights of shape (2, 2, 3, 3) and group 0 do not fit an input of 2 "
+        "channels; export the model again",
+        lambda: conv(group=0),
+    ),
+    "minus_one_group": Bad(
+        "node 'bad' (Conv): weights of shape (2, 2, 3, 3) and group -1 do not fit an input of 2 "
+        "channels; export the model again",
+        lambda: conv(group=-1),
+    ),
+    "weights_of_rank_two": Bad(
+        "node 'bad' (Conv): weights of shape (2, 2) do not fit an input of shape (1, 2, 6, 6); "
+        "1-D and 2-D convolutions are understood",
+        lambda: conv(w=np.ones((2, 2), np.int8)),
+    ),
+    "weights_of_other_channels": Bad(
+        "node 'bad' (Conv): weights of shape (2, 5, 3, 3) and group 1 do not fit an input of 2 "
+        "channels; export the model again",
+        lambda: conv(w=np.ones((2, 5, 3, 3), np.int8)),
+    ),
+    "weights_of_no_channels": Bad(
+        "node 'bad' (Conv): weights of shape (2, 0, 3, 3) are empty; export it again",
+        lambda: conv(w=np.ones((2, 0, 3, 3), np.int8)),
+    ),
+    "no_filters": Bad(
+        "node 'bad' (Conv): weights of shape (0, 2, 3, 3) are empty; export it again",
+        lambda: conv(w=np.ones((0, 2, 3, 3), np.int8)),
+    ),
+    "biases_of_another_length": Bad(
+        "node 'bad' (Conv): a bias has shape (2,), not (3,)" + AGAIN,
+        lambda: conv(b=np.ones(3, np.int32)),
+    ),
+    "negative_pads": Bad(
+        "node 'bad' (Conv): pads has 4 integers from 0 to 65536, not (-1, -1, -1, -1)" + AGAIN,
+        lambda: conv(pads=[-1, -1, -1, -1]),
+    ),
+    "three_pads": Bad(
+        "node 'bad' (Conv): pads has 4 integers from 0 to 65536, not (1, 1, 1)" + AGAIN,
+        lambda: conv(pads=[1, 1, 1]),
+    ),
+    "pads_without_end": Bad(
+        "node 'bad' (Conv): pads has 4 integers from 0 to 65536, not (9223372036854775807, "
+        "9223372036854775807, 9223372036854775807, 9223372036854...; export the model again",
+        lambda: conv(pads=[LARGEST] * 4),
+    ),
+    "strides_of_zero": Bad(
+        "node 'bad' (Conv): strides has 2 integers from 1 to 65536, not (0, 0)" + AGAIN,
+        lambda: conv(strides=[0, 0]),
+    ),
+    "strides_backwards": Bad(
+        "node 'bad' (Conv): strides has 2 integers from 1 to 65536, not (-1, -1)" + AGAIN,
+        lambda: conv(strides=[-1, -1]),
+    ),
+    "dilations_of_zero": Bad(
+        "node 'bad' (Conv): dilations has 2 integers from 1 to 65536, not (0, 0)" + AGAIN,
+        lambda: conv(dilations=[0, 0]),
+    ),
+    "dilations_without_end": Bad(
+        "node 'bad' (Conv): dilations has 2 integers from 1 to 65536, not (9223372036854775807, "
+        "9223372036854775807); export the model again",
+        lambda: conv(dilations=[LARGEST, LARGEST]),
+    ),
+    "a_huge_kernel_shape": Bad(
+        "node 'bad' (Conv): kernel_shape has 2 integers from 1 to 65536, not (1099511627776, "
+        "1099511627776); export the model again",
+        lambda: conv(kernel_shape=[HUGE, HUGE]),
+    ),
+    "another_kernel_shape": Bad(
+        "node 'bad' (Conv): kernel_shape is (5, 5), and its weights have (3, 3)" + AGAIN,
+        lambda: conv(kernel_shape=[5, 5]),
+    ),
+    "a_kernel_above_its_input": Bad(
+        "node 'bad' (Conv): its kernel reaches 3, beyond its padded input of 2; pad more or use a "
+        "smaller kernel",
+        lambda: conv(shape=(1, 2, 2, 2)),
+    ),
+    "padding_by_an_unknown_rule": Bad(
+        "node 'bad' (Conv): auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER, not 'SOMEHOW'; "
+        "export the model again",
+        lambda: conv(auto_pad="SOMEHOW"),
+    ),
+    "padding_by_two_rules": Bad(
+        "node 'bad' (Conv): it states both auto_pad and pads; keep one of them",
+        lambda: conv(auto_pad="SAME_UPPER", pads=[1, 1, 1, 1]),
+    ),
+    "an_unknown_attribute": Bad(
+        "node 'bad' (Conv): attribute 'colour' is not supported; export the model without it",
+        lambda: conv(colour="red"),
+    ),
+    "an_attribute_of_another_type": Bad(
+        "node 'bad' (Conv): attribute 'strides' is a list of integers, not 1" + AGAIN,
+        lambda: conv(strides=1),
+    ),
+    "a_convolution_of_nothing": Bad(
+        "node 'bad' (Conv): input 1, its weights, is missing; export it again",
+        lambda: conv(inputs=["d"]),
+    ),
+    "a_convolution_of_too_much": Bad(
+        "node 'bad' (Conv): it has 4 inputs, and at most 3 are known" + AGAIN,
+        lambda: conv(inputs=["d", "wd", "bd", "bd"]),
+    ),
+    "a_convolution_without_weights": Bad(
+        "node 'bad' (Conv): input 1, its weights, is missing; export it again",
+        lambda: conv(inputs=["d", "", "bd"]),
+    ),
+    "a_three_dimensional_convolution": Bad(
+        "node 'bad' (Conv): weights of shape (2, 2, 3, 3, 3) do not fit an input of shape (1, 2, "
+        "6, 6, 6); 1-D and 2-D convolutions are understood",
+        lambda: conv(shape=(1, 2, 6, 6, 6), w=np.ones((2, 2, 3, 3, 3), np.int8)),
+    ),
+    "weights_of_infinity": Bad(
+        "node 'bad' (MatMul): a constant is a finite number, not inf" + AGAIN,
+        lambda: one("MatMul", np.full((6, 2), INFINITY, np.float32)),
+    ),
+    "weights_of_nan": Bad(
+        "node 'bad' (MatMul): a constant is a finite number, not nan" + AGAIN,
+        lambda: one("MatMul", np.full((6, 2), NAN, np.float32)),
+    ),
+    "a_product_that_does_not_fit": Bad(
+        "node 'bad' (MatMul): weights of shape (5, 2) do not fit an input of shape (1, 2, 6, 6); "
+        "its last axis meets the weights' first",
+        lambda: one("MatMul", np.ones((5, 2), np.float32)),
+    ),
+    "a_gemm_of_images": Bad(
+        "node 'bad' (Gemm): it takes a matrix of frames by features, not an input of shape (1, 2, "
+        "6, 6); flatten before it",
+        lambda: one("Gemm", np.ones((6, 2), np.float32)),
+    ),
     # Windows.
-    "a_pool_of_nothing": lambda: one("MaxPool", kernel_shape=[0, 0]),
-    "a_huge_pool": lambda: one("AveragePool", kernel_shape=[HUGE, HUGE]),
-    "a_pool_of_padding": lambda: one("AveragePool", kernel_shape=[2, 2], pads=[5, 5, 5, 5]),
-    "a_pool_without_shape": lambda: one("MaxPool"),
+    "a_pool_of_nothing": Bad(
+        "node 'bad' (MaxPool): kernel_shape has 2 integers from 1 to 65536, not (0, 0)" + AGAIN,
+        lambda: one("MaxPool", kernel_shape=[0, 0]),
+    ),
+    "a_huge_pool": Bad(
+        "node 'bad' (AveragePool): kernel_shape has 2 integers from 1 to 65536, not "
+        "(1099511627776, 1099511627776); export the model again",
+        lambda: one("AveragePool", kernel_shape=[HUGE, HUGE]),
+    ),
+    "a_pool_of_padding": Bad(
+        "node 'bad' (AveragePool): it pads 5 beside a kernel that reaches 2, so that a window "
+        "holds padding alone; pad less",
+        lambda: one("AveragePool", kernel_shape=[2, 2], pads=[5, 5, 5, 5]),
+    ),
+    "a_pool_without_shape": Bad(
+        "node 'bad' (MaxPool): attribute 'kernel_shape' is missing" + AGAIN,
+        lambda: one("MaxPool"),
+    ),
     # Elementwise.
-    "a_division_by_zero": lambda: one("Div", floats(0.0)),
-    "a_sum_with_nan": lambda: one("Add", floats(NAN)),
-    "a_product_with_infinity": lambda: one("Mul", floats(INFINITY)),
-    "a_sum_that_does_not_broadcast": lambda: one("Add", floats(1, 2, 3, 4, 5)),
-    "a_sum_that_grows": lambda: one("Add", np.ones((4096, 2, 6, 6), np.float32)),
-    "a_clip_the_wrong_way_round": lambda: one("Clip", floats(3.0), floats(-3.0)),
-    "a_clip_at_nan": lambda: one("Clip", floats(NAN), floats(3.0)),
-    "a_slope_of_nan": lambda: one("LeakyRelu", alpha=NAN),
-    "a_negative_variance": lambda: one(
-        "BatchNormalization", *(np.ones(2, np.float32),) * 3, floats(1, -1)
+    "a_division_by_zero": Bad(
+        "node 'bad' (Div): it divides by 0" + AGAIN,
+        lambda: one("Div", floats(0.0)),
     ),
-    "a_mean_of_nan": lambda: one(
-        "BatchNormalization", *(np.ones(2, np.float32),) * 2, floats(1, NAN), floats(1, 1)
+    "a_sum_with_nan": Bad(
+        "node 'bad' (Add): a constant is a finite number, not nan" + AGAIN,
+        lambda: one("Add", floats(NAN)),
     ),
-    "a_normalisation_of_other_channels": lambda: one(
-        "BatchNormalization", *(np.ones(5, np.float32),) * 4
+    "a_product_with_infinity": Bad(
+        "node 'bad' (Mul): a constant is a finite number, not inf" + AGAIN,
+        lambda: one("Mul", floats(INFINITY)),
     ),
-    # Shapes.
-    "a_reshape_of_two_unknowns": lambda: one("Reshape", ints(1, -1, -1)),
-    "a_reshape_that_overflows": lambda: one("Reshape", ints(1 << 62, 4)),
-    "a_reshape_of_another_size": lambda: one("Reshape", ints(1, 71)),
-    "a_reshape_below_minus_one": lambda: one("Reshape", ints(1, -72)),
-    "a_pad_without_end": lambda: one("Pad", ints(0, 0, 0, 0, 0, 0, 0, 1 << 62)),
-    "a_pad_below_nothing": lambda: one("Pad", ints(0, 0, -9, 0, 0, 0, 0, 0)),
-    "a_pad_of_three": lambda: one("Pad", ints(1, 1, 1)),
-    "a_resize_by_1e30": lambda: one("Resize", None, floats(1, 1, 1e30, 1e30), mode="nearest"),
-    "a_resize_by_nan": lambda: one("Resize", None, floats(1, 1, NAN, NAN), mode="nearest"),
-    "a_resize_to_huge": lambda: one("Resize", None, None, ints(1, 2, HUGE, HUGE), mode="nearest"),
-    "a_tile_without_end": lambda: one("Tile", ints(1, 1, HUGE, HUGE)),
-    "an_expansion_without_end": lambda: one("Expand", ints(HUGE, 1, 1, 1)),
-    "a_slice_of_no_step": lambda: one("Slice", ints(0), ints(6), ints(3), ints(0)),
-    "a_slice_of_huge_steps": lambda: one(
-        "Slice", ints(LARGEST), ints(SMALLEST), ints(3), ints(SMALLEST)
+    "a_sum_that_does_not_broadcast": Bad(
+        "node 'bad' (Add): a constant of shape (5,) does not broadcast against (1, 2, 6, 6); "
+        "reshape it",
+        lambda: one("Add", floats(1, 2, 3, 4, 5)),
     ),
-    "a_slice_of_an_unknown_axis": lambda: one("Slice", ints(0), ints(6), ints(99)),
-    "a_concatenation_along_axis_99": lambda: one(
-        "Concat", np.ones((1, 2, 6, 6), np.float32), axis=99
+    "a_sum_that_grows": Bad(
+        "node 'bad' (Add): a constant of shape (4096, 2, 6, 6) does not broadcast against (1, 2, "
+        "6, 6); reshape it",
+        lambda: one("Add", np.ones((4096, 2, 6, 6), np.float32)),
     ),
-    "a_transposition_that_repeats": lambda: one("Transpose", perm=[0, 1, 1, 3]),
-    "a_transposition_out_of_range": lambda: one("Transpose", perm=[0, 1, 2, HUGE]),
-    "a_flatten_at_axis_9": lambda: one("Flatten", axis=9),
-    "a_gather_out_of_range": lambda: one("Gather", ints(99), axis=1),
-    "a_squeeze_of_six": lambda: one("Squeeze", ints(2)),
-    "an_unsqueeze_of_one_axis_twice": lambda: one("Unsqueeze", ints(0, 0)),
-    # Constants that grow.
-    "a_constant_of_huge_shape": lambda: folded("ConstantOfShape", ints(HUGE)),
-    "a_constant_whose_size_overflows": lambda: folded("ConstantOfShape", ints(1 << 32, 1 << 32)),
-    "a_constant_of_negative_shape": lambda: folded("ConstantOfShape", ints(-4)),
-    "a_range_without_end": lambda: folded("Range", np.array(0), np.array(LARGEST), np.array(1)),
-    "a_range_of_no_step": lambda: folded("Range", np.array(0), np.array(5), np.array(0)),
-    "a_constant_tile_without_end": lambda: folded("Tile", floats(1, 2), ints(HUGE)),
-    "a_constant_expansion_without_end": lambda: folded("Expand", floats(1), ints(HUGE)),
-    "a_constant_division_by_zero": lambda: folded("Div", ints(1), ints(0)),
-    "a_constant_power_without_end": lambda: folded("Pow", floats(3e38), floats(1e30)),
-    "a_constant_logarithm_of_zero": lambda: folded("Log", floats(0.0)),
-    "a_constant_cast_to_nothing": lambda: folded("Cast", floats(1), to=99),
-    "a_constant_gather_out_of_range": lambda: folded("Gather", floats(1, 2), ints(LARGEST)),
-    # The graph.
-    "an_unknown_operator": lambda: one("Frobnicate"),
-    "an_unknown_domain": lambda: one("Relu", domain="evil\n\x1b[2J"),
-    "an_operator_of_the_ml_domain": lambda: one("Scaler", domain="ai.onnx.ml"),
-    "open_sizes": lambda: conv(shape=("N", 2, "height", "width")),
-    "a_size_of_zero": lambda: conv(shape=(1, 2, 0, 6)),
-    "an_input_of_rank_zero": lambda: conv(shape=()),
-    "two_inputs": two_inputs,
-    "two_outputs": lambda: model(
-        [*FRONT, *BACK[:1], node("Relu", ["d"], ["e"]), *BACK[1:]], CONSTANTS, outputs=("d", "y")
+    "a_clip_the_wrong_way_round": Bad(
+        "node 'bad' (Clip): its min 3 is above its max -3; swap them",
+        lambda: one("Clip", floats(3.0), floats(-3.0)),
     ),
-    "no_input": lambda: model([node("Relu", ["s"], ["y"])], CONSTANTS, inputs=()),
-    "the_input_as_output": lambda: model([], {}, outputs=("x",)),
-    "a_constant_as_output": lambda: model([], CONSTANTS, outputs=("s",)),
-    "nothing_quantised": lambda: model([node("Relu", ["x"], ["y"], "bad")], {}),
+    "a_clip_at_nan": Bad(
+        "node 'bad' (Clip): a constant is a finite number, not nan" + AGAIN,
+        lambda: one("Clip", floats(NAN), floats(3.0)),
+    ),
+    "a_slope_of_nan": Bad(
+        "node 'bad' (LeakyRelu): attribute 'alpha' is a finite number, not nan" + AGAIN,
+        lambda: one("LeakyRelu", alpha=NAN),
+    ),
+    "a_negative_variance": Bad(
+        "node 'bad' (BatchNormalization): a variance of -1 is below 0" + AGAIN,
+        lambda: one("BatchNormalization", *(np.ones(2, np.float32),) * 3, floats(1, -1)),
+    ),
+    "a_mean_of_nan": Bad(
+        "node 'bad' (BatchNormalization): a constant is a finite number, not nan" + AGAIN,
+        lambda: one(
+            "BatchNormalization", *(np.ones(2, np.float32),) * 2, floats(1, NAN), floats(1, 1)
+        ),
+    ),
+    "a_normalisation_of_other_channels": Bad(
+        "node 'bad' (BatchNormalization): its scale has shape (5,), and its input has 2 channels; "
+        "export the model again",
+        lambda: one("BatchNormalization", *(np.ones(5, np.float32),) * 4),
+    ),
 }
-"""What is wrong, by name; the node at fault is called `bad` or after the tensor it quantises."""
+"""Wrong quantisers, layers and functions."""

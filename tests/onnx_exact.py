@@ -196,6 +196,7 @@ TIES = {
     "CEIL": Fraction(0),
     "UP": Fraction(0),
     "DOWN": Fraction(0),
+    "ROUND_TO_ZERO": Fraction(0),
 }
 """Every rounding mode of QONNX, and the fraction of a step at which it jumps."""
 
@@ -215,7 +216,7 @@ def quotients(over: Array, under: Array, mode: str) -> Array:
             rounded = -(-over // under)
         case "UP":
             rounded = sign * -(-size // under)
-        case "DOWN":
+        case "DOWN" | "ROUND_TO_ZERO":
             rounded = sign * (size // under)
         case "HALF_UP":
             rounded = sign * ((2 * size + under) // (2 * under))

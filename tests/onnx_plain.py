@@ -363,6 +363,17 @@ def reduce_sum(view: View, x: Exact, axes: Exact | None = None) -> Exact:
     return Exact(as_object(total), x.unit, x.kind)
 
 
+@operator("ReduceMax")
+def reduce_max(view: View, x: Exact, axes: Exact | None = None) -> Exact:
+    chosen = _axes(view, axes)
+    if not chosen and view("noop_with_empty_axes", 0):
+        return x
+    largest = x.count.max(
+        axis=tuple(chosen) if chosen else None, keepdims=bool(view("keepdims", 1))
+    )
+    return Exact(as_object(largest), x.unit, x.kind)
+
+
 @operator("ArgMax")
 def arg_max(view: View, x: Exact) -> Exact:
     axis, keep = view("axis", 0), bool(view("keepdims", 1))

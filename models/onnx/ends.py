@@ -49,6 +49,10 @@ AXES_MAX = 6
 """Axes of an output whose orders are all tried."""
 
 
+BITS_MAX = 32
+"""Widest integers that enter hardware."""
+
+
 def channels_first(graph: Graph) -> bool:
     """Whether the channels of the graph's input are the first axis of a frame.
 
@@ -135,6 +139,8 @@ def entrance(chain: Chain, shape: tuple[int, ...], bipolar: bool) -> tuple[Edge,
     if min(affine.scale) <= 0:
         raise _unfit("it is multiplied by a number that is not positive")
     scale = 1 / affine.scale
+    if max(abs(int(bound)) for bound in (*lows, *highs)).bit_length() > BITS_MAX:
+        raise _unfit(f"it is rounded to integers of more than {BITS_MAX} bits")
     if isinstance(last, Round | Bounded):
         edge = Edge(shape, lows, highs)
         return edge, _border(scale, -affine.offset * scale, last.mode)

@@ -100,7 +100,7 @@ class Stream:
             )
         if chain and isinstance(last := chain[-1], Affine):
             try:
-                checked(last.scale), checked(last.offset)
+                checked(np.concatenate([last.scale, last.offset]))
             except Refused as error:
                 raise ProgramError(f"node {label!r}: {error}") from None
         return replace(self, chain=chain, label=label)
@@ -177,7 +177,7 @@ class Importer:
             edge = op.infer(*(self.edges[source] for source in sources))
         except ProgramError as error:
             raise ProgramError(f"{self._owner(label)}: {error}") from None
-        self.check_channels(self._owner(label), edge.channels)
+        self.check_channels(str(self.taken or self._owner(label)), edge.channels)
         self.spend(CHANNEL * edge.channels)
         self.edges[name] = edge
         self.nodes[name] = ProgramNode(name, op, sources)

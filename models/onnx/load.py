@@ -20,7 +20,7 @@ from ..fixed import Grid, ProgramError
 from ..program import INPUT, Edge, Program
 from .budget import Exhausted, check_elements
 from .constants import Constant, blamed, is_float, limits_of, sized
-from .ends import answer, channels_first, finish, layout
+from .ends import BITS_MAX, answer, channels_first, finish, layout
 from .folding import cost, fold, foldable
 from .graph import ONNX, Graph, Node, Tensor
 from .importer import ONE, RAW, ZERO, Form, Importer, Stream, Unknown, Value
@@ -106,7 +106,7 @@ def _enter(importer: Importer) -> None:
         importer.values[tensor.name] = Unknown()
     for name, values in graph.constants.items():
         importer.values[name] = Constant(values, graph.types.get(name, values.dtype.name))
-    tensor = graph.inputs[0]
+    tensor = next(iter(graph.inputs))
     importer.batch, shape = _shape(tensor)
     with blamed_input(tensor):
         sized(shape)
@@ -117,7 +117,7 @@ def _enter(importer: Importer) -> None:
     if not is_float(tensor.dtype):
         with blamed_input(tensor):
             lo, hi = limits_of(tensor.dtype)
-        if hi.bit_length() > 32:
+        if hi.bit_length() > BITS_MAX:
             raise ProgramError(
                 f"the graph's input {tensor.name!r} is {tensor.dtype}, and integers of at most 32 "
                 "bits enter hardware; give it a narrower type"
@@ -165,8 +165,9 @@ def _take(importer: Importer, node: Node) -> None:
         values = [inputs[0] if same and inputs[0] is not None else Unknown()]
     for name, value in zip(node.outputs, [*values, *[Unknown()] * len(node.outputs)], strict=False):
         if name:
-            shared = importer.readers[name] > 1 and isinstance(value, Stream)
-            importer.values[name] = importer.rounded(value, node) if shared else value
+            if importer.readers[name] > 1 and isinstance(value, Stream):
+                value = importer.rounded(value, node)
+            importer.values[name] = value
 
 
 def _values(importer: Importer, node: Node, inputs: Sequence[Value | None]) -> Sequence[Value]:

@@ -31,7 +31,7 @@ from .handler import handles
 from .joins import add_streams
 from .lookup import ends, whole
 
-WIDE = 1 << 31
+WIDE = 1 << 62
 """Bound of integers made by Floor, Ceil and Round, which state none."""
 
 
@@ -233,7 +233,6 @@ def cast(importer: Importer, node: Node, attributes: Attributes) -> Value:
     if dtype == "bool":
         raise ProgramError(f"{node}: a cast to bool is not understood; compare with a constant")
     lo, hi = limits_of(dtype)
-    lo, hi = max(lo, -WIDE), min(hi, WIDE)
     settled = x
     if importer.is_raw(x) or not x.is_affine or not whole(x):
         wide = x.applied(Round(DOWN, 2 * min(lo, -1), 2 * hi), node.name)
