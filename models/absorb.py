@@ -102,18 +102,22 @@ def absorb(edge: Edge, chain: Chain, bipolar: bool = False) -> Absorbed:
     if _is_identity(edge, steps) and not bipolar:
         return Absorbed(None, "nothing to do", cost)
     if count <= FEW_LEVELS or bipolar:
-        return Absorbed(_thresholds(steps, bipolar), f"{count} thresholds", cost)
+        return Absorbed(_thresholds(steps, bipolar), _counted(count), cost)
     linear = _linear(edge, chain, steps)
     if linear is not None:
         return Absorbed(linear, f"multiplier and shift by {linear.shift}", cost)
     if edge.grid.hi - edge.grid.lo < TABLE_MAX:
         return Absorbed(_table(edge, chain, bipolar, steps), "table", cost)
     if count < TABLE_MAX:
-        return Absorbed(_thresholds(steps, bipolar), f"{count} thresholds", cost)
+        return Absorbed(_thresholds(steps, bipolar), _counted(count), cost)
     raise ProgramError(
         f"{count + 1} output levels of an accumulator in {edge.grid.lo}..{edge.grid.hi} are met by "
         f"no multiplier and shift, and thresholds end at {TABLE_MAX} levels; quantise to fewer bits"
     )
+
+
+def _counted(count: int) -> str:
+    return "1 threshold" if count == 1 else f"{count} thresholds"
 
 
 def _kinds(edge: Edge, chain: Chain) -> tuple[Ints, Ints]:
