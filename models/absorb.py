@@ -86,7 +86,7 @@ class Stepping:
 def absorb(edge: Edge, chain: Chain, bipolar: bool = False) -> Absorbed:
     """The operator on `edge` that equals `chain`, whose last function makes integers.
 
-    `bipolar`: the two levels become -1 and +1.
+    `bipolar`: the two levels, 0 and 1, become -1 and +1.
     """
     fits("an accumulator and one more", [edge.grid.lo - 1, edge.grid.hi + 1])
     kinds, of = _kinds(edge, chain)

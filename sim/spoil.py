@@ -1,7 +1,7 @@
 """Small good ONNX models and ways to spoil their files: every variant comes from one seed.
 
-Flipping bytes, cutting and splicing know nothing of ONNX; the last way sets fields to values that
-parse and make no sense, and so gets further in.
+Flipping bytes, cutting and splicing know nothing of ONNX; the last two ways set fields to values
+that parse and make no sense, and let nodes read and do what others do, and so get further in.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+QONNX = "qonnx.custom_op.general"
 Way = Callable[[random.Random, bytes], bytes]
 
 FLOATS = (0.0, -0.0, -1.0, 0.3, 1e-45, 3.4e38, float("nan"), float("inf"), float("-inf"))
@@ -36,6 +37,11 @@ TEXTS = (
     "\0",
     "`$;<",
 )
+OPERATORS = (
+    "Abs", "ArgMax", "BatchNormalization", "Cast", "ConstantOfShape", "Div", "Expand", "Floor",
+    "GlobalMaxPool", "HardSwish", "Identity", "MatMulInteger", "Max", "Neg", "ReduceMean",
+    "Sigmoid", "Sign", "Squeeze", "Sum", "Tanh", "Tile", "TopK", "Where",
+)  # fmt: skip
 EDGES = (b"\x00", b"\x01", b"\x7f", b"\x80", b"\xff", b"\xff" * 9 + b"\x01", b"\x80" * 12)
 
 
@@ -52,8 +58,14 @@ def variant(seed: int) -> tuple[str, bytes]:
 
 @cache
 def models() -> Mapping[str, bytes]:
-    """The bytes of the good models: quantised in three notations, or with float layers."""
-    made = {"qdq": _qdq(), "qonnx": _qonnx(), "float": _float(), "integer": _integer()}
+    """The bytes of the good models: in three notations, with float layers, with branches."""
+    made = {
+        "qdq": _qdq(),
+        "qonnx": _qonnx(),
+        "float": _float(),
+        "integer": _integer(),
+        "branches": _branches(),
+    }
     return {name: model.SerializeToString(deterministic=True) for name, model in made.items()}
 
 
@@ -120,7 +132,7 @@ def _qonnx() -> ModelProto:
             [target],
             f"quant_{target}",
             "",
-            "qonnx.custom_op.general",
+            QONNX,
             signed=signed,
             narrow=0,
             rounding_mode="ROUND",
@@ -148,7 +160,7 @@ def _qonnx() -> ModelProto:
         "m": _floats(3, 3),
         "v": np.ones(3, np.float32),
     }
-    return _model(nodes, constants, [1, 4], [1, 2], ("qonnx.custom_op.general", 1))
+    return _model(nodes, constants, [1, 4], [1, 2], (QONNX, 1))
 
 
 def _float() -> ModelProto:
@@ -210,6 +222,50 @@ def _integer() -> ModelProto:
     return _model(nodes, constants, [1, 4], [1, 3])
 
 
+def _branches() -> ModelProto:
+    node = helper.make_node
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["xq"]),
+        node("DequantizeLinear", ["xq", "s", "z"], ["xd"]),
+        node("Split", ["xd", "halves"], ["a", "b"], axis=1),
+        node("PRelu", ["a", "slopes"], ["pa"]),
+        node("QuantizeLinear", ["pa", "t", "z"], ["qa"]),
+        node("DequantizeLinear", ["qa", "t", "z"], ["da"]),
+        node("MultiThreshold", ["b", "steps"], ["mb"], domain=QONNX, out_scale=0.5, out_bias=-1.0),
+        node("Sub", ["da", "mb"], ["c"]),
+        node("QuantizeLinear", ["c", "s", "z"], ["qc"]),
+        node("DequantizeLinear", ["qc", "s", "z"], ["dc"]),
+        node("Transpose", ["dc"], ["turned"], perm=[0, 1, 3, 2]),
+        node("Transpose", ["turned"], ["back"], perm=[0, 1, 3, 2]),
+        node("Resize", ["back", "", "scales"], ["large"], mode="nearest",
+             coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+        node("Conv", ["large", "w"], ["h"], group=2, kernel_shape=[2, 2], strides=[2, 2]),
+        node("LeakyRelu", ["h"], ["l"], alpha=0.25),
+        node("Trunc", ["l", "s", "zero", "six", "four"], ["lt"], domain=QONNX,
+             rounding_mode="FLOOR"),
+        node("Concat", ["lt", "mb"], ["j"], axis=1),
+        node("GlobalAveragePool", ["j"], ["g"]),
+        node("Mul", ["g", "factors"], ["scaled"]),
+        node("Flatten", ["scaled"], ["f"]),
+        node("Softmax", ["f"], ["y"], axis=1),
+    ]  # fmt: skip
+    constants = {
+        "s": SCALE,
+        "t": np.array(0.3, np.float32),
+        "z": ZERO,
+        "halves": np.array([2, 2]),
+        "slopes": np.array([0.5, 0.25], np.float32).reshape(2, 1, 1),
+        "steps": np.array([[-1.5, 0.0, 0.3], [-2.0, 0.1, 1.0]], np.float32),
+        "scales": np.array([1, 1, 2, 2], np.float32),
+        "w": _floats(0, 2, 1, 2, 2),
+        "zero": np.array(0, np.float32),
+        "six": np.array(6, np.float32),
+        "four": np.array(4, np.float32),
+        "factors": np.array([1, 2, 0.5, 1], np.float32).reshape(1, 4, 1, 1),
+    }
+    return _model(nodes, constants, [1, 4, 4, 4], [1, 4], (QONNX, 1))
+
+
 # The ways.
 
 
@@ -248,7 +304,38 @@ def _fields(rng: random.Random, data: bytes) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-WAYS: tuple[Way, ...] = (_flip, _flip, _cut, _splice, _fields, _fields)
+def _rewire(rng: random.Random, data: bytes) -> bytes:
+    """One to three nodes read, or compute, what others do; or a tensor or the input is reshaped."""
+    model = ModelProto.FromString(data)
+    nodes, tensors = model.graph.node, model.graph.initializer
+    values = [*(name for node in nodes for name in node.output), *(t.name for t in tensors), ""]
+    for _ in range(rng.randint(1, 3)):
+        node = rng.choice(nodes)
+        match rng.randrange(6):
+            case 0 | 1 if node.input:
+                node.input[rng.randrange(len(node.input))] = rng.choice(values)
+            case 2:
+                node.op_type = rng.choice([*(other.op_type for other in nodes), *OPERATORS])
+            case 3:
+                node.input.append(rng.choice(values))
+            case 4:
+                _reshape(rng, rng.choice(tensors).dims)
+            case _:
+                tensor = model.graph.input[0].type.tensor_type
+                rng.choice(tensor.shape.dim).dim_value = rng.choice([0, 1, 2, 3, 8, 4096])
+                tensor.elem_type = rng.choice([tensor.elem_type, *range(1, 27)])
+    return model.SerializeToString(deterministic=True)
+
+
+def _reshape(rng: random.Random, dims: Any) -> None:
+    """The same elements in another shape."""
+    sizes = [*dims, *rng.choice([[], [1], [1, 1]])]
+    rng.shuffle(sizes)
+    del dims[:]
+    dims.extend(sizes)
+
+
+WAYS: tuple[Way, ...] = (_flip, _flip, _cut, _splice, _fields, _fields, _rewire, _rewire)
 
 
 def _set_fields(message: Any) -> Iterator[tuple[Any, FieldDescriptor]]:

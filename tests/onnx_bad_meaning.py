@@ -243,8 +243,16 @@ LAYERS: dict[str, Bad] = {
     ),
     "thresholds_of_other_channels": Bad(
         "node 'bad' (MultiThreshold): 5 rows of thresholds do not fit an input of shape (1, 2, 6, "
-        "6) (NCHW); give one row per channel",
+        "6) with data_layout ''; state the layout and give one row per channel",
         lambda: one("MultiThreshold", np.zeros((5, 3), np.float32), domain=QONNX),
+    ),
+    "thresholds_twice": Bad(
+        "node 'bad' (MultiThreshold): it has 3 inputs, and at most 2 are known" + AGAIN,
+        lambda: one("MultiThreshold", *(np.zeros((1, 3), np.float32),) * 2, domain=QONNX),
+    ),
+    "a_zero_point_of_booleans": Bad(
+        "node 'front' (QuantizeLinear): a zero point is an integer, not bool" + AGAIN,
+        lambda: conv(z=np.array(False)),
     ),
     # Convolutions and products.
     "groups_that_do_not_divide": Bad(
@@ -391,8 +399,8 @@ LAYERS: dict[str, Bad] = {
         lambda: one("AveragePool", kernel_shape=[HUGE, HUGE]),
     ),
     "a_pool_of_padding": Bad(
-        "node 'bad' (AveragePool): it pads 5 beside a kernel that reaches 2, so that a window "
-        "holds padding alone; pad less",
+        "node 'bad' (AveragePool): a window of it holds padding alone, with kernel (2, 2), "
+        "dilations (1, 1) and pads (5, 5, 5, 5); pad less",
         lambda: one("AveragePool", kernel_shape=[2, 2], pads=[5, 5, 5, 5]),
     ),
     "a_pool_without_shape": Bad(

@@ -137,6 +137,29 @@ SHAPES: dict[str, Bad] = {
         "node 'bad' (Unsqueeze): axes are named once each, not (0, 0)" + AGAIN,
         lambda: one("Unsqueeze", ints(0, 0)),
     ),
+    "a_pad_by_many_values": Bad(
+        "node 'bad' (Pad): its value is one number, not 2" + AGAIN,
+        lambda: one("Pad", ints(0, 0, 1, 1, 0, 0, 1, 1), floats(0, 1)),
+    ),
+    "a_resize_by_scales_and_sizes": Bad(
+        "node 'bad' (Resize): it states both scales and sizes; keep one of them",
+        lambda: one("Resize", None, floats(1, 1, 2, 2), ints(1, 2, 12, 12), mode="nearest"),
+    ),
+    "a_resize_of_too_few_axes": Bad(
+        "node 'bad' (Resize): each of 4 axes has a size or a scale that leaves something, and here "
+        "are 2, [12, 12]; export the model again",
+        lambda: one("Resize", None, None, ints(12, 12), mode="nearest"),
+    ),
+    "a_shape_of_two_tensors": Bad(
+        "node 'bad' (Shape): it has 2 inputs, and at most 1 are known" + AGAIN,
+        lambda: between(
+            node("Shape", ["d", "s"], ["n"], "bad"), node("Reshape", ["d", "n"], ["e"])
+        ),
+    ),
+    "a_mixture_of_types": Bad(
+        "node 'bad' (Concat): inputs have one type, not int64 and float32; add a Cast",
+        lambda: folded("Concat", ints(1), floats(2, 3), axis=0),
+    ),
     # Constants that grow.
     "a_constant_of_huge_shape": Bad(
         "node 'bad' (ConstantOfShape): shape (1099511627776,) has 1099511627776 elements, above "

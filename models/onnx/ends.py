@@ -24,6 +24,7 @@ from ..exact import (
     Steps,
     Tanh,
     composed,
+    direction,
     fraction_array,
     of_channel,
 )
@@ -89,7 +90,19 @@ def channels_first(graph: Graph) -> bool:
 
 
 def _by_channel(node: Node) -> bool:
-    return node.op == "MultiThreshold" and node.attributes.get("data_layout", "NCHW") == "NCHW"
+    return node.op == "MultiThreshold" and node.attributes.get("data_layout", "") in ("", "NCHW")
+
+
+LAYOUTS = {2: "NC", 3: "NWC", 4: "NCHW"}
+"""Where MultiThreshold has its channels if it does not say: by rank, as in the qonnx package."""
+
+
+def threshold_axis(layout: str, rank: int) -> int | None:
+    """The axis of a frame along which thresholds differ, or None where the layout does not fit."""
+    layout = layout or LAYOUTS.get(rank, "")
+    if layout.count("C") != 1 or layout[:1] != "N" or len(layout) != rank:
+        return None
+    return layout.index("C") - 1
 
 
 def _channels_apart(start: Ints, places: Ints, axis: int) -> bool:
@@ -132,8 +145,11 @@ def entrance(chain: Chain, shape: tuple[int, ...], bipolar: bool) -> tuple[Edge,
         if isinstance(function, Affine):
             affine = affine.then(function.scale, function.offset)
         elif isinstance(function, Clip):
-            # Rounding never falls: clipping before it clips its result.
-            lows, highs = _clipped(function, chain[at + 1 :], lows, highs)
+            # What follows never falls: clipping before it clips its result.
+            rest = chain[at + 1 :]
+            if any(direction(rest, channel) < 0 for channel in range(len(lows))):
+                raise _unfit("it is clipped and then multiplied by a negative number")
+            lows, highs = _clipped(function, rest, lows, highs)
         else:
             raise _unfit(f"{type(function).__name__} comes before it")
     if min(affine.scale) <= 0:
@@ -221,8 +237,8 @@ def answer(affine: Affine, name: str, shape: tuple[int, ...], index: Ints) -> Bo
 def _order(index: Ints) -> tuple[int, ...] | None:
     """The order of the program's axes in which its elements lie as in the tensor."""
     for axes in permutations(range(index.ndim)):
-        wanted = np.arange(index.size).reshape([index.shape[axis] for axis in axes])
-        if bool((wanted.transpose(np.argsort(axes)) == index).all()):
+        shape = tuple(index.shape[axis] for axis in axes)
+        if _lies(index, shape, tuple(np.argsort(axes).tolist())):
             return axes
     return None
 
@@ -231,15 +247,20 @@ def unflattened(shape: tuple[int, ...], index: Ints) -> tuple[int, ...] | None:
     """The tensor's own axes in the order of the program; None where no reshape is of use."""
     if _order(index) is not None or len(shape) > AXES_MAX:
         return None
-    flat = index.reshape(-1)
-    some = np.linspace(0, index.size - 1, SAMPLE).astype(np.int64)
     for axes in permutations(range(len(shape))):
-        turned = tuple(shape[axis] for axis in axes)
-        places = np.unravel_index(some, turned)
-        first = np.ravel_multi_index([places[axes.index(k)] for k in range(len(shape))], shape)
-        if bool((first != flat[some]).any()):
-            continue
-        wanted = np.arange(index.size).reshape(shape).transpose(axes)
-        if bool((wanted.reshape(-1) == flat).all()):
-            return turned
+        if _lies(index, shape, axes):
+            return tuple(shape[axis] for axis in axes)
     return None
+
+
+def _lies(index: Ints, shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+    """Whether elements of a tensor of `shape` lie as in its transposition: few first, then all."""
+    strides = [prod(shape[axis + 1 :]) for axis in axes]
+    some = np.linspace(0, index.size - 1, SAMPLE).astype(np.int64)
+    found = index[np.unravel_index(some, index.shape)]
+    places = np.unravel_index(some, tuple(shape[axis] for axis in axes))
+    first = sum(place * stride for place, stride in zip(places, strides, strict=True))
+    if bool((found != first).any()):
+        return False
+    wanted = np.arange(index.size).reshape(shape).transpose(axes)
+    return np.array_equal(wanted.reshape(index.shape), index)

@@ -522,7 +522,7 @@ class Importer:
         compares = not self.is_raw(stream) or isinstance(last, Steps)
         bipolar = (
             compares
-            and last.hi - last.lo == 1
+            and (last.lo, last.hi) == (0, 1)
             and all(
                 2 * offset == -scale * (last.lo + last.hi)
                 for scale, offset in np.broadcast(after.scale, after.offset)
@@ -618,17 +618,20 @@ class Importer:
         op = ops.Requantise(ones, 0 * ones, shift, -128, 127)
         return replace(stream, source=self.emit(stream.label, op, stream.source), chain=())
 
-    def integral_offset(self, stream: Stream, node: Node, what: str) -> tuple[Stream, int]:
-        """A settled stream and the integer that stands for zero, the same in every channel."""
+    def integral_offset(self, stream: Stream, node: Node, what: str) -> int:
+        """The integer that stands for zero in every channel of a settled stream."""
         affine = stream.affine
-        zeros = {-o / s for s, o in np.broadcast(affine.scale, affine.offset) if s}
-        zero = zeros.pop() if len(zeros) == 1 else None
+        pairs = list(np.broadcast(affine.scale, affine.offset))
+        zeros = {-o / s for s, o in pairs if s}
+        # Nothing stands for zero in a channel that is always another number.
+        stuck = any(o and not s for s, o in pairs)
+        zero = None if stuck or len(zeros) > 1 else zeros.pop() if zeros else Fraction(0)
         if zero is None or zero.denominator != 1:
             raise ProgramError(
                 f"{node}: {what} with zeros, and no integer of its input stands for zero in every "
                 "channel; quantise the input with an integer zero point"
             )
-        return stream, int(zero)
+        return int(zero)
 
 
 def _alike(a: Edge, b: Edge) -> bool:

@@ -22,7 +22,7 @@ from .budget import Exhausted, check_elements
 from .constants import Constant, blamed, is_float, limits_of, sized
 from .ends import BITS_MAX, answer, channels_first, finish, layout
 from .folding import cost, fold, foldable
-from .graph import ONNX, Graph, Node, Tensor
+from .graph import MICROSOFT, ONNX, QONNX, Graph, Node, Tensor
 from .importer import ONE, RAW, ZERO, Form, Importer, Stream, Unknown, Value
 from .nodes import HANDLERS
 from .parameters import Attributes
@@ -35,6 +35,17 @@ SAME_SHAPE = {
     "LpNormalization", "MeanVarianceNormalization", "Not", "CumSum",
 }  # fmt: skip
 """Operators that are not offered, but keep the shape: what follows them is looked at as well."""
+MOST_INPUTS = {
+    (QONNX, "MultiThreshold"): 2,
+    (MICROSOFT, "QGemm"): 9,
+    (MICROSOFT, "QLinearAdd"): 8,
+    (MICROSOFT, "QLinearMul"): 8,
+    (MICROSOFT, "QLinearAveragePool"): 5,
+    (MICROSOFT, "QLinearGlobalAveragePool"): 5,
+    (MICROSOFT, "QLinearLeakyRelu"): 5,
+    (MICROSOFT, "QLinearSigmoid"): 5,
+}
+"""Of operators that no schema here describes, and whose reader does not count."""
 NEAR = 0.75
 """How alike the name of an operator must be to be hinted at."""
 
@@ -113,7 +124,7 @@ def _enter(importer: Importer) -> None:
     check_elements(f"the graph's input {tensor.name!r}", importer.batch * prod(shape))
     index, axes = layout(shape, channels_first(graph))
     importer.check_channels(f"the graph's input {tensor.name!r}", index.shape[-1])
-    source = RAW
+    source, dtype = RAW, ""
     if not is_float(tensor.dtype):
         with blamed_input(tensor):
             lo, hi = limits_of(tensor.dtype)
@@ -123,9 +134,9 @@ def _enter(importer: Importer) -> None:
                 "bits enter hardware; give it a narrower type"
             )
         importer.edges[INPUT] = Edge.of(index.shape, Grid(lo, hi))
-        importer.border, source = Border(), INPUT
+        importer.border, source, dtype = Border(), INPUT, tensor.dtype
     importer.axes = axes
-    importer.values[tensor.name] = Stream(source, shape, index, (), "input")
+    importer.values[tensor.name] = Stream(source, shape, index, (), "input", dtype)
 
 
 def blamed_input(tensor: Tensor) -> Any:
@@ -179,6 +190,7 @@ def _values(importer: Importer, node: Node, inputs: Sequence[Value | None]) -> S
     handler = HANDLERS.get((node.domain, node.op))
     stream = next((value for value in given if isinstance(value, Stream)), None)
     if node.op in ("Shape", "Size") and node.domain == ONNX and stream is not None:
+        _check_inputs(node)
         return fold(node, [_sizes(importer, stream)])
     if handler is None:
         raise ProgramError(f"{node}: {_unknown(node)}")
@@ -194,13 +206,17 @@ def _values(importer: Importer, node: Node, inputs: Sequence[Value | None]) -> S
 
 def _check_inputs(node: Node) -> None:
     """Refuse more inputs than the standard knows: ignoring one could change the meaning."""
-    if node.domain == ONNX and defs.has(node.op, node.version):
-        most = defs.get_schema(node.op, node.version).max_input
-        if len(node.inputs) > most:
-            raise ProgramError(
-                f"{node}: it has {len(node.inputs)} inputs, and at most {most} are known; export "
-                "the model again"
-            )
+    most = MOST_INPUTS.get((node.domain, node.op), len(node.inputs))
+    if node.domain == ONNX and defs.has(node.op):
+        known = defs.has(node.op, node.version)
+        most = (
+            defs.get_schema(node.op, node.version) if known else defs.get_schema(node.op)
+        ).max_input
+    if len(node.inputs) > most:
+        raise ProgramError(
+            f"{node}: it has {len(node.inputs)} inputs, and at most {most} are known; export the "
+            "model again"
+        )
 
 
 def _sizes(importer: Importer, stream: Stream) -> Constant:

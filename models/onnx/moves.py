@@ -17,6 +17,7 @@ from .constants import (
     common_shape,
     compact,
     exactly,
+    is_float,
     made_size,
     sized,
 )
@@ -183,6 +184,9 @@ def concat(call: Call) -> Results:
     """The inputs one after the other along an axis."""
     parts = call.all
     axis = from_front(call.attributes.integer("axis"), len(parts[0].shape))
+    dtypes = [x.dtype for x in parts]
+    if len(set(dtypes)) > 1 and not all(map(is_float, dtypes)):
+        raise Refused(f"inputs have one type, not {' and '.join(dtypes[:4])}; add a Cast")
     if len({(x.shape[:axis], x.shape[axis + 1 :], len(x.shape)) for x in parts}) != 1:
         listed = ", ".join(str(x.shape) for x in parts[:4])
         raise Refused(f"shapes {listed} differ beside axis {axis}; export the model again")

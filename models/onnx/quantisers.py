@@ -333,7 +333,7 @@ def _points(zero: Constant | None) -> Ints:
     """The zero points of an operator of ONNX, of a type that bounds them; 0 where omitted."""
     if zero is None:
         return np.zeros((), np.int64)
-    if is_float(zero.dtype):
+    if is_float(zero.dtype) or zero.dtype == "bool":
         raise Refused(f"a zero point is an integer, not {zero.dtype}; export the model again")
     return zero.integers()
 

@@ -77,6 +77,12 @@ def _largest(importer: Importer, node: Node, x: Stream, k: int, axis: int, keep:
     rank = len(x.shape) + 1
     axis = axis + rank if axis < 0 else axis
     if x.chain and isinstance(x.chain[-1], (Finish, Sigmoid, Tanh)):
+        along = max((at for at, size in enumerate(x.shape, 1) if size > 1), default=axis)
+        if isinstance(x.chain[-1], Finish) and axis != along:
+            raise ProgramError(
+                f"{node}: it compares along axis {axis} what a softmax made along axis {along}; "
+                "compare along the same axis"
+            )
         # These rise strictly: the order is that of what goes in.
         x = replace(x, chain=x.chain[:-1])
     x = _comparable(importer, node, importer.settled(x, node))

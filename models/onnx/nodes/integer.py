@@ -34,10 +34,20 @@ def _pair(
     return pair(node, scale, zero, rank, axis)
 
 
+def _single(node: Node, what: str, scale: Fractions, zero: Ints) -> tuple[Fractions, Ints]:
+    """One scale and zero point for a whole tensor: more would be read differently by each tool."""
+    if scale.size > 1 or zero.size > 1:
+        raise ProgramError(
+            f"{node}: {what} has {max(scale.size, zero.size)} scales or zero points, and one is "
+            "understood; quantise activations per tensor"
+        )
+    return scale, zero
+
+
 def _real(importer: Importer, node: Node, at: int, what: str = "its input") -> Stream:
     """The stream at input `at`, dequantised by the two inputs behind it."""
     x = importer.stream(node, at)
-    scale, zero = _pair(importer, node, at + 1, len(x.shape) + 1, 1, what)
+    scale, zero = _single(node, what, *_pair(importer, node, at + 1, len(x.shape) + 1, 1, what))
     return dequantised(importer, node, x, scale, zero)
 
 
@@ -53,7 +63,8 @@ def _result(importer: Importer, node: Node, x: Stream, at: int) -> Stream:
     """The stream quantised by the scale and zero point at inputs `at` and `at` + 1."""
     zero = importer.optional(node, at + 1, "the zero point of its result")
     dtype = "uint8" if zero is None else zero.dtype
-    scale, points = _pair(importer, node, at, len(x.shape) + 1, 1, "its result")
+    found_pair = _pair(importer, node, at, len(x.shape) + 1, 1, "its result")
+    scale, points = _single(node, "its result", *found_pair)
     with blamed(node):
         lo, hi = limits_of(dtype)
     found = Quantiser(scale, points, lo, hi, HALF_EVEN, False, False, dtype)

@@ -137,7 +137,7 @@ class _Convolution:
             return x.source
         zero = 0
         if self.shape.pads(x.index.shape[:2]):
-            x, zero = self.importer.integral_offset(x, self.node, "it pads")
+            zero = self.importer.integral_offset(x, self.node, "it pads")
         return self.importer.emit(f"{self.node.name}_window", self.shape.window(zero), x.source)
 
     def columns(self, channels: Ints) -> tuple[Fractions, Fractions]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import inf
 
@@ -229,7 +230,7 @@ def cast(importer: Importer, node: Node, attributes: Attributes) -> Value:
         raise ProgramError(f"{node}: a cast to type {kind} is not understood; cast to float32")
     dtype = DTYPES[kind]
     if is_float(dtype):
-        return x
+        return replace(x, dtype="")
     if dtype == "bool":
         raise ProgramError(f"{node}: a cast to bool is not understood; compare with a constant")
     lo, hi = limits_of(dtype)
@@ -243,7 +244,7 @@ def cast(importer: Importer, node: Node, attributes: Attributes) -> Value:
             f"{node}: values in {int(least)}..{int(most)} leave {dtype}, and a cast does not "
             "clamp; clip them before it"
         )
-    return settled
+    return replace(settled, dtype=dtype)
 
 
 # Constants
@@ -259,13 +260,28 @@ def add(importer: Importer, node: Node, attributes: Attributes) -> Value:
     sign = -1 if node.op == "Sub" else 1
     first, second = importer.value(node, 0), importer.value(node, 1)
     if isinstance(first, Stream) and isinstance(second, Stream):
-        return add_streams(importer, node, first, second, sign)
+        return _held(importer, node, first, add_streams(importer, node, first, second, sign))
     if isinstance(first, Stream):
         term = np.asarray(_constant(importer, node, 1, first) * sign, dtype=object)
-        return _affine(importer, node, first, None, term)
+        return _held(importer, node, first, _affine(importer, node, first, None, term))
     negated = np.array(Fraction(sign), object)
     second = importer.stream(node, 1)
-    return _affine(importer, node, second, negated, _constant(importer, node, 0, second))
+    result = _affine(importer, node, second, negated, _constant(importer, node, 0, second))
+    return _held(importer, node, second, result)
+
+
+def _held(importer: Importer, node: Node, x: Stream, result: Stream) -> Stream:
+    """The result of arithmetic on integers, refused where their type does not hold it."""
+    if not x.dtype or importer.is_raw(result) or not result.is_affine:
+        return result
+    lo, hi = limits_of(x.dtype)
+    least, most = ends(importer, result)
+    if least < lo or most > hi:
+        raise ProgramError(
+            f"{node}: values in {int(least)}..{int(most)} leave {x.dtype}, where runtimes wrap "
+            "around; cast to a wider type before it"
+        )
+    return replace(result, dtype=x.dtype)
 
 
 @handles("Mul")
@@ -281,7 +297,8 @@ def mul(importer: Importer, node: Node, attributes: Attributes) -> Value:
             "by constants only; remove the gating"
         )
     x = importer.stream(node, streams[0])
-    return _affine(importer, node, x, _constant(importer, node, 1 - streams[0], x), None)
+    result = _affine(importer, node, x, _constant(importer, node, 1 - streams[0], x), None)
+    return _held(importer, node, x, result)
 
 
 @handles("Div")
@@ -294,7 +311,11 @@ def div(importer: Importer, node: Node, attributes: Attributes) -> Value:
     divisor = _constant(importer, node, 1, x)
     if not bool(divisor.all()):
         raise ProgramError(f"{node}: it divides by 0; export the model again")
-    return _affine(importer, node, x, np.asarray(1 / divisor, dtype=object), None)
+    result = _affine(importer, node, x, np.asarray(1 / divisor, dtype=object), None)
+    if is_float(importer.constant(node, 1, "its constant").dtype):
+        return result
+    # Integers are divided towards zero.
+    return result.applied(Round(DOWN, -WIDE, WIDE), node.name)
 
 
 def _constant(importer: Importer, node: Node, number: int, x: Stream) -> Fractions:

@@ -86,7 +86,7 @@ def pool_average(importer: Importer, node: Node, attributes: Attributes, x: Stre
     order = importer.channel_order(x)
     source, zero = x.source, 0
     if shape.pads(size):
-        x, zero = importer.integral_offset(x, node, "it pads")
+        zero = importer.integral_offset(x, node, "it pads")
     if not shape.is_plain:
         source = importer.emit(f"{node.name}_window", shape.window(zero), source)
     taps = prod(shape.kernel)
@@ -115,7 +115,7 @@ def _counts(shape: Windowing, padding: tuple[int, int, int, int], size: Pair) ->
     top, left, bottom, right = padding
     inside_rows = ((rows >= -top) & (rows < size[0] + bottom)).sum(1)
     inside_columns = ((columns >= -left) & (columns < size[1] + right)).sum(1)
-    return np.maximum(inside_rows[:, None] * inside_columns, 1)
+    return inside_rows[:, None] * inside_columns
 
 
 def _pooling(
@@ -124,15 +124,19 @@ def _pooling(
     """The window with what ceil_mode adds at the end, and the padding as it was asked for."""
     size: Pair = x.index.shape[:2]  # type: ignore[assignment]
     asked = windowing(node, attributes, None, size, len(x.shape) == 2)
-    for axis in range(4):
-        reach = (asked.kernel[axis % 2] - 1) * asked.dilation[axis % 2] + 1
-        if asked.padding[axis] >= reach:
-            raise ProgramError(
-                f"{node}: it pads {asked.padding[axis]} beside a kernel that reaches {reach}, so "
-                "that a window holds padding alone; pad less"
-            )
+    shape = _extended(attributes, asked, size)
+    if int(_counts(shape, (0, 0, 0, 0), size).min()) == 0:
+        raise ProgramError(
+            f"{node}: a window of it holds padding alone, with kernel {asked.kernel}, dilations "
+            f"{asked.dilation} and pads {asked.padding}; pad less"
+        )
+    return shape, asked.padding
+
+
+def _extended(attributes: Attributes, asked: Windowing, size: Pair) -> Windowing:
+    """The window with what ceil_mode adds at the end."""
     if not attributes.flag("ceil_mode", False):
-        return asked, asked.padding
+        return asked
     padding = list(asked.padding)
     for axis in (0, 1):
         reach = (asked.kernel[axis] - 1) * asked.dilation[axis] + 1
@@ -143,7 +147,7 @@ def _pooling(
         if (positions - 1) * stride >= size[axis] + before:
             positions -= 1
         padding[axis + 2] += max(0, (positions - 1) * stride + reach - total)
-    return replace(asked, padding=tuple(padding)), asked.padding
+    return replace(asked, padding=tuple(padding))
 
 
 @handles("GlobalAveragePool")
@@ -207,6 +211,10 @@ def reduce(importer: Importer, node: Node, attributes: Attributes) -> Value:
     keep = attributes.flag("keepdims", True)
     rank = len(x.shape) + 1
     axes = tuple(sorted(axis + rank if axis < 0 else axis for axis in axes))
+    if node.op == "ReduceMean" and x.dtype:
+        raise ProgramError(
+            f"{node}: it is the mean of {x.dtype}, which runtimes cut off; cast to float before it"
+        )
     kind = ops.MaxPool if node.op == "ReduceMax" else ops.SumPool
     if rank in (3, 4) and axes == tuple(range(2, rank)):
         return pool_globally(importer, node, x, kind, keep, node.op == "ReduceMean")

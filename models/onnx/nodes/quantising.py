@@ -20,6 +20,7 @@ from ...exact import (
 from ...fixed import Ints, ProgramError
 from ...rounding import HALF_EVEN
 from ..constants import Constant, blamed
+from ..ends import threshold_axis
 from ..graph import MICROSOFT, QONNX, Node
 from ..importer import ONE, ZERO, Importer, Stream, Value
 from ..parameters import Attributes
@@ -119,7 +120,7 @@ def multi_threshold(importer: Importer, node: Node, attributes: Attributes) -> V
     x = importer.stream(node)
     scale, bias = attributes.number("out_scale", 1.0), attributes.number("out_bias", 0.0)
     attributes.ignore("out_dtype")
-    layout = attributes.text("data_layout", "NCHW")
+    layout = attributes.text("data_layout", "")
     with blamed(node):
         table = importer.constant(node, 1, "its thresholds").fractions()
     if table.ndim != 2 or table.shape[1] == 0:
@@ -128,13 +129,14 @@ def multi_threshold(importer: Importer, node: Node, attributes: Attributes) -> V
         )
     if bool((table[:, 1:] < table[:, :-1]).any()):
         raise ProgramError(f"{node}: its thresholds fall along a row; sort each row")
-    axis = len(x.shape) - 1 if layout in ("NHWC", "NWC") else 0
     rows = np.arange(len(table))
     if len(table) > 1:
-        if not x.shape or x.shape[axis] != len(table):
+        axis = threshold_axis(layout, len(x.shape) + 1)
+        if axis is None or x.shape[axis] != len(table):
             raise ProgramError(
                 f"{node}: {len(table)} rows of thresholds do not fit an input of shape "
-                f"{(importer.batch, *x.shape)} ({layout}); give one row per channel"
+                f"{(importer.batch, *x.shape)} with data_layout {layout[:20]!r}; state the layout "
+                "and give one row per channel"
             )
         shape = [1] * len(x.shape)
         shape[axis] = -1

@@ -10,7 +10,7 @@ from math import ceil, floor, prod
 import numpy as np
 
 from ... import ops
-from ...exact import Integral, spread
+from ...exact import Finish, Integral, spread
 from ...fixed import Ints, ProgramError
 from ..constants import Constant, Refused, blamed
 from ..folding import fold
@@ -37,7 +37,22 @@ def rearrange(importer: Importer, node: Node, attributes: Attributes) -> Value:
             f"{node}: it moves the batch, of {importer.batch}, away from the first axis; keep "
             "frames apart"
         )
+    _finished(node, x, places[0])
     return moved(x, places[0], node.name)
+
+
+def _finished(node: Node, x: Stream, places: Ints | None) -> None:
+    """Refuse to move values behind a softmax, which belongs to the axis that it ran along."""
+    if not any(isinstance(function, Finish) for function in x.chain):
+        return
+    plain = places is not None and [n for n in places.shape if n > 1] == [
+        n for n in x.shape if n > 1
+    ]
+    if not plain or bool((places.reshape(-1) != np.arange(places.size)).any()):  # type: ignore[union-attr]
+        raise ProgramError(
+            f"{node}: it moves values behind a softmax, which the host computes at the end; move "
+            "them before it"
+        )
 
 
 def positions(importer: Importer, node: Node, x: Stream) -> Ints:
@@ -98,12 +113,13 @@ def _kept(importer: Importer, node: Node, x: Stream, places: Ints) -> Stream:
     if places.shape[:1] != (importer.batch,) or not places.size:
         raise ProgramError(f"{node}: it cuts the batch, of {importer.batch}; keep whole frames")
     wanted = places[0]
-    if bool((places.reshape(importer.batch, -1) - np.arange(importer.batch)[:, None] * frame
-             != wanted.reshape(-1)).any()):  # fmt: skip
+    alike = wanted.reshape(-1) + np.arange(1, importer.batch)[:, None] * frame
+    if not np.array_equal(places[1:].reshape(alike.shape), alike):
         raise ProgramError(f"{node}: it takes other elements of each frame; keep whole frames")
     flat = wanted.reshape(-1)
     if int(np.bincount(flat).max()) > 1:
         raise ProgramError(f"{node}: it repeats elements, which is not offered; use Resize")
+    _finished(node, x, None if flat.size < frame else wanted)
     if flat.size == frame:
         return moved(x, wanted, node.name)
     return _picked(importer, node, importer.unflattened(_narrow(importer, node, x)), wanted)
@@ -209,7 +225,11 @@ def _pads(
         with blamed(node):
             pads = importer.constant(node, 1, "its pads").integers().reshape(-1).tolist()
         given = importer.optional(node, 2, "its value")
-        if given is not None and given.size == 1:
+        if given is not None and given.size != 1:
+            raise ProgramError(
+                f"{node}: its value is one number, not {given.size}; export the model again"
+            )
+        if given is not None:
             with blamed(node):
                 value = given.fractions().reshape(-1)[0]
         axes = importer.optional(node, 3, "its axes")
@@ -242,12 +262,13 @@ def resize(importer: Importer, node: Node, attributes: Attributes) -> Value:
     if attributes.text("mode", "nearest") != "nearest":
         raise ProgramError(f"{node}: it interpolates, which is not offered; use mode nearest")
     x = importer.stream(node)
+    _finished(node, x, None)
+    # Before opset 11 there was one rule: rows are repeated.
+    old = node.op == "Upsample" or node.version < 11
     transform = attributes.text(
-        "coordinate_transformation_mode", "asymmetric" if node.op == "Upsample" else "half_pixel"
+        "coordinate_transformation_mode", "asymmetric" if old else "half_pixel"
     )
-    nearest = attributes.text(
-        "nearest_mode", "floor" if node.op == "Upsample" else "round_prefer_floor"
-    )
+    nearest = attributes.text("nearest_mode", "floor" if old else "round_prefer_floor")
     attributes.ignore("cubic_coeff_a", "exclude_outside", "extrapolation_value", "antialias")
     if (
         attributes.integers("axes", ())
@@ -266,6 +287,11 @@ def resize(importer: Importer, node: Node, attributes: Attributes) -> Value:
         _sources(node, size, target, factor, transform, nearest)
         for size, target, factor in zip((height, width), targets, factors, strict=True)
     ]
+    if old and min(factors) < 1:
+        raise ProgramError(
+            f"{node}: it makes its input smaller by the rules of before opset 11; convert the "
+            "model with onnx.version_converter"
+        )
     window = _resized(node, maps, (height, width))
     source = importer.emit(node.name, window, x.source)
     return importer.image_result(source, x, x.chain, node.name, order)
@@ -282,6 +308,8 @@ def _sizes(
     given = importer.optional(node, 1 if upsample else 2, "its scales")
     sizes = importer.optional(node, 3, "its sizes")
     with blamed(node):
+        if given is not None and sizes is not None and given.size and sizes.size:
+            raise Refused("it states both scales and sizes; keep one of them")
         if given is not None and given.size:
             scales = given.fractions().reshape(-1).tolist()
             result = [floor(scale * size) for scale, size in zip(scales, shape, strict=False)]
@@ -291,7 +319,10 @@ def _sizes(
         else:
             raise Refused("it states neither scales nor sizes; export the model again")
     if len(result) != len(shape) or len(scales) != len(shape) or min(result) < 1:
-        raise ProgramError(f"{node}: it has a size or scale for each of {len(shape)} axes")
+        raise ProgramError(
+            f"{node}: each of {len(shape)} axes has a size or a scale that leaves something, and "
+            f"here are {len(result)}, {shortened(result)}; export the model again"
+        )
     if max(result) > 1 << 16:
         raise ProgramError(
             f"{node}: it resizes to {max(result)}, and at most 65536 are taken; choose a smaller "
