@@ -256,6 +256,45 @@ def _requantise(least: int, most: int) -> Callable[[Generator], Any]:
     return make
 
 
+def _requantise_even(rng: Generator) -> Any:
+    """A unit that rounds halves to even."""
+    op, place = _requantise(8, 18)(rng)
+    return replace(op, even=1), place
+
+
+def _requantise_fixed(multiplies: bool) -> Callable[[Generator], Any]:
+    """One multiplier for all channels, or one of each lane's own, and biases of all kinds."""
+
+    def make(rng: Generator) -> Any:
+        bits, channels = int(rng.integers(6, 21)), _pick(rng, (1, 10, 16, 32, 64, 64))
+        grid = _pick(rng, (signed(bits), signed(bits), unsigned(bits)))
+        narrow = (Grid(-127, 127), Grid(-7, 7), Grid(0, 200))
+        output = _pick(rng, (signed(8), unsigned(8), unsigned(4), signed(4), *narrow))
+        pe = _pick(rng, [d for d in divisors(channels) if d <= 16])
+        own = rng.random() < 0.25
+        if multiplies:
+            m_bits = int(rng.integers(3, 17))
+            multiplier = rng.integers(1 << (m_bits - 1), 1 << m_bits, channels)
+        else:
+            m_bits = _pick(rng, (1, 1, 1, 3, 7))
+            multiplier = 1 << rng.integers(0 if own else m_bits - 1, m_bits, channels)
+        multiplier = np.tile(multiplier[: pe if own else 1], channels // (pe if own else 1))
+        multiplier *= _pick(rng, (1, 1, -1)) if grid.signed else 1
+        shift = max(m_bits, bits + m_bits - output.bits - int(rng.integers(0, 3)))
+        reach = _pick(rng, (0, 0, 1 << (bits + m_bits - 3), 1 << (bits + m_bits - 3)))
+        bias = rng.integers(-reach, reach, channels, endpoint=True)
+        if rng.random() < 0.3:
+            bias[:] = bias[0]
+        even = int(rng.integers(2))
+        op = Requantise(multiplier, bias, shift, output.lo, output.hi, even)
+        drawn = _placed(op, Fold(pe), Edge.of((4, channels), grid))
+        y = drawn[1].output
+        # A channel that is always clamped is a constant, which no network asks for.
+        return make(rng) if (y.lo == y.hi).any() else drawn
+
+    return make
+
+
 def _scale(multiplies: bool) -> Callable[[Generator], Any]:
     """Channels with a multiplier or with powers of two, signs and biases of all kinds."""
 
@@ -415,6 +454,9 @@ UNITS: dict[str, tuple[int, Callable[[Generator], Any]]] = {
     "scale-multiply": (20, _scale(True)),
     "table": (22, _table(2, 8)),
     "table-large": (12, _table(8, 12)),
+    "requantise-even": (14, _requantise_even),
+    "requantise-shifts": (48, _requantise_fixed(False)),
+    "requantise-fixed": (36, _requantise_fixed(True)),
 }
 """How many units of each kind, and how one is drawn."""
 
@@ -665,7 +707,7 @@ def table(document: dict[str, Any]) -> Iterator[str]:
     yield "LUT by kind, units not in the fit"
     for kind, error in document["lut_by_kind"].items():
         yield (
-            f"  {kind:<18} median {error['median']:>7.1%}   worst {error['worst']:>7.1%}   "
+            f"  {kind:<20} median {error['median']:>7.1%}   worst {error['worst']:>7.1%}   "
             f"{error['units']:>3} units"
         )
     yield "whole designs, estimate / measured"

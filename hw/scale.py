@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
 
-from ..models.fixed import Grid, Ints
+from ..models.fixed import Grid
 from ..models.ops import Scale
-from .elastic import counter, lane, number, numbers, pipeline, resize, rom, rom_words, stored
-from .elementwise import by_beat, channel_foldings, same_lanes
+from .elastic import numbers, pipeline, resize, stored
+from .elementwise import (
+    Field,
+    by_beat,
+    channel_foldings,
+    constants,
+    held,
+    read_fields,
+    same_lanes,
+)
 from .timing import Timing, after, pipeline_timing
 from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, timing
 
@@ -40,23 +46,6 @@ def _(op: Scale, place: Place) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
-    """One constant per channel, as rows of lanes in the order of the beats."""
-
-    rows: Ints
-
-    @cached_property
-    def grid(self) -> Grid:
-        """What holds every value."""
-        return Grid(int(self.rows.min()), int(self.rows.max()))
-
-    @cached_property
-    def fixed(self) -> bool:
-        """True if every lane sees one value only, so that no memory is needed."""
-        return bool((self.rows == self.rows[0]).all())
-
-
-@dataclass(frozen=True, eq=False)
 class Plan:
     """How a `Scale` is computed.
 
@@ -77,9 +66,14 @@ class Plan:
         return self.addend.grid != Grid(0, 0) or bool(self.negative.grid.hi)
 
     @property
+    def fields(self) -> tuple[Field, ...]:
+        """All constants."""
+        return self.factor, self.negative, self.addend
+
+    @property
     def stored(self) -> tuple[Field, ...]:
         """The constants that come from a memory."""
-        return tuple(f for f in (self.factor, self.negative, self.addend) if not f.fixed)
+        return tuple(field for field in self.fields if not field.fixed)
 
     @property
     def stages(self) -> int:
@@ -120,12 +114,12 @@ class Scaler(Unit):
         plan = plan_of(self.op, self.place)
         take = pipeline(m, plan.stages, self.i.valid, self.o)
         m.d.comb += self.i.ready.eq(take[0])
-        memory = _memory(m, plan, take[0])
-        factor, negative = _constants(plan.factor, memory), _constants(plan.negative, memory)
-        held = take[1] if plan.stages == 3 else None
-        if held is not None and plan.addend in memory:
-            memory[plan.addend] = _held(m, memory[plan.addend], held, "addend")
-        addend = _constants(plan.addend, memory)
+        memory = read_fields(m, plan.fields, take[0])
+        factor, negative = constants(plan.factor, memory), constants(plan.negative, memory)
+        multiply = take[1] if plan.stages == 3 else None
+        if multiply is not None and plan.addend in memory:
+            memory[plan.addend] = held(m, memory[plan.addend], multiply, "addend")
+        addend = constants(plan.addend, memory)
         x = self.i.payload
         if plan.stages > 1:
             x = Signal(self.ports.inputs[0].width)
@@ -136,7 +130,7 @@ class Scaler(Unit):
             if plan.sizes:
                 term = _shifted(m, plan, value, factor[k], negative[k], f"flipped{k}")
             else:
-                term = _product(m, value, factor[k], held, f"product{k}")
+                term = _product(m, value, factor[k], multiply, f"product{k}")
             if plan.negative.fixed and plan.negative.rows[0, k]:
                 term = addend[k] - term
             elif plan.adds:
@@ -152,42 +146,10 @@ def _(op: Scale, place: Place) -> Unit:
     return Scaler(op, place)
 
 
-def _memory(m: Module, plan: Plan, read: Value) -> dict[Field, Value]:
-    """The stored constants of all lanes, side by side in one memory, there behind `read`."""
-    if not plan.stored:
-        return {}
-    beats, ends = len(plan.factor.rows), [0]
-    words = [0] * beats
-    for field in plan.stored:
-        packed = rom_words(field.rows, field.grid)
-        words = [word | more << ends[-1] for word, more in zip(words, packed, strict=True)]
-        ends.append(ends[-1] + field.grid.bits * field.rows.shape[1])
-    beat, _ = counter(m, beats, read, "beat")
-    data = rom(m, "constants", words, ends[-1], beat, read)
-    spans = pairwise(ends)
-    return {field: data[a:b] for field, (a, b) in zip(plan.stored, spans, strict=True)}
-
-
-def _constants(field: Field, memory: Mapping[Field, Value]) -> list[Value]:
-    """A field's value in each lane."""
-    if field.fixed:
-        return [C(value) for value in field.rows[0].tolist()]
-    data, grid = memory[field], field.grid
-    return [number(lane(data, k, grid), grid) for k in range(field.rows.shape[1])]
-
-
-def _held(m: Module, value: Value, enable: Value, name: str) -> Signal:
-    """A register behind a stage."""
-    register = Signal(value.shape(), name=name)
-    with m.If(enable):
-        m.d.sync += register.eq(value)
-    return register
-
-
-def _product(m: Module, value: Value, factor: Value, held: Value | None, name: str) -> Value:
+def _product(m: Module, value: Value, factor: Value, enable: Value | None, name: str) -> Value:
     """The product, behind a register where something is added to it."""
     product = value * factor
-    return product if held is None else _held(m, product, held, name)
+    return product if enable is None else held(m, product, enable, name)
 
 
 def _shifted(

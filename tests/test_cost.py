@@ -12,11 +12,13 @@ from bitwright.codegen.folding import build
 from bitwright.codegen.verilog import Rtl, write_component
 from bitwright.hw import cost
 from bitwright.hw.convert import Narrow, Widen
+from bitwright.hw.cost_parts import rom
+from bitwright.hw.cost_sums import sum_of
 from bitwright.hw.fifo import Fifo
 from bitwright.hw.fork import Fork
 from bitwright.hw.unit import Fold, Place, component
 from bitwright.models.fixed import BINARY, TERNARY, ProgramError, signed, unsigned
-from bitwright.models.ops import Add, Dot, Thresholds
+from bitwright.models.ops import Add, Dot, Requantise, Thresholds
 from bitwright.models.program import Edge
 
 needs_yosys = pytest.mark.skipif(
@@ -132,7 +134,7 @@ def test_a_unit_without_features_has_no_estimate():
 
 def test_a_large_constant_memory_takes_block_ram_and_a_small_one_luts():
     rng = np.random.default_rng(0)
-    small, large = (cost.rom(rng.random((depth, 32)) < 0.5) for depth in (32, 512))
+    small, large = (rom(rng.random((depth, 32)) < 0.5) for depth in (32, 512))
     assert (small.bram, small.ff, small.lut) == (0, 32, {"table": 64, "select": 0})
     assert (large.bram, large.ff) == (1, 0)
 
@@ -140,15 +142,15 @@ def test_a_large_constant_memory_takes_block_ram_and_a_small_one_luts():
 def test_constant_and_equal_columns_of_a_memory_cost_nothing():
     column = np.random.default_rng(1).random((16, 1)) < 0.5
     bits = np.concatenate([column, column, np.ones_like(column)], axis=1)
-    assert cost.rom(bits) == cost.rom(column)
+    assert rom(bits) == rom(column)
 
 
 def test_sums_are_compressed_as_yosys_does():
     # Three bits are one full adder; two words are a carry chain, in LUTs up to four bits.
-    assert cost.sum_of((3, 0)) == {"adders": 1, "carry": 0, "short": 2}
-    assert cost.sum_of((1, 1, 1)) == {"adders": 0, "carry": 0, "short": 0}
-    assert cost.sum_of((2,) * 8) == {"adders": 0, "carry": 8, "short": 0}
-    assert cost.sum_of((3,) * 8) == {"adders": 8, "carry": 8, "short": 0}
+    assert sum_of((3, 0)) == {"adders": 1, "carry": 0, "short": 2}
+    assert sum_of((1, 1, 1)) == {"adders": 0, "carry": 0, "short": 0}
+    assert sum_of((2,) * 8) == {"adders": 0, "carry": 8, "short": 0}
+    assert sum_of((3,) * 8) == {"adders": 8, "carry": 8, "short": 0}
 
 
 @needs_yosys
@@ -214,3 +216,50 @@ def test_thresholds_that_differ_by_channel_take_memory():
     whole = cost.features(op, Place((edge,), op.infer(edge), Fold(16)))
     assert folded.parts.lut["table"] > 0
     assert "table" not in whole.parts.lut
+
+
+def requantise(multiplier, bias, pe, even=0, channels=16):
+    edge = Edge.of((4, channels), signed(12))
+    given = (np.broadcast_to(values, channels).astype(np.int64) for values in (multiplier, bias))
+    op = Requantise(*given, 6, -128, 127, even)
+    return op, Place((edge,), op.infer(edge), Fold(pe))
+
+
+BIASES = np.random.default_rng(3).integers(-999, 999, 16)
+REQUANTISED = {
+    "one": (1, 0),
+    "a power of two": (-4, 0),
+    "a power of two and biases": (4, BIASES),
+    "a multiplier": (11, 5),
+    "a multiplier and biases": (11, BIASES),
+    "multipliers": (np.arange(17, 33), 5),
+    "multipliers and biases": (np.arange(17, 33), BIASES),
+}
+
+
+@needs_yosys
+@pytest.mark.parametrize(("pe", "even"), [(1, 0), (4, 1)])
+@pytest.mark.parametrize("constants", REQUANTISED.values(), ids=REQUANTISED)
+def test_requantise_is_as_large_as_estimated(constants, pe, even):
+    op, place = requantise(*constants, pe, even)
+    area = synth.synthesise(
+        write_component(component(op, place), "unit"), "ecp5", delay=synth.RELAXED
+    )
+    found, worst = cost.estimate(op, place), cost.error()["lut"]["worst"]
+    assert abs(found.lut - area.lut) <= worst * area.lut
+    assert (found.ff, found.bram, found.dsp) == (area.ff, area.bram, area.dsp)
+
+
+@pytest.mark.parametrize("pe", [1, 4])
+def test_constants_that_do_not_vary_take_no_memory_and_powers_of_two_no_multiplier(pe):
+    each, all_, one = (cost.estimate(*requantise(m, 0, pe)) for m in (np.arange(17, 33), 11, 1))
+    assert each.lut > all_.lut > one.lut
+    assert each.ff > all_.ff > one.ff
+    assert (each.dsp, all_.dsp, one.dsp) == (pe, pe, 0)
+
+
+def test_halves_to_even_take_gates():
+    up, even = (cost.estimate(*requantise(11, BIASES, 4, even)) for even in (0, 1))
+    assert up.lut < even.lut
+    # The lowest bit of the product decides nothing where halves are rounded up.
+    assert up.ff <= even.ff

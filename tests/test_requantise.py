@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from math import floor
 
@@ -11,7 +12,9 @@ from agree import check_unit, check_values, one_node, refused, samples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitwright.hw.unit import Fold
+from bitwright.codegen.verilog import write_component
+from bitwright.hw.requantise import plan_of
+from bitwright.hw.unit import Fold, Place, component
 from bitwright.models.fixed import BINARY, Grid, Ints, signed, unsigned
 from bitwright.models.ops import Requantise
 from bitwright.models.program import Edge
@@ -66,6 +69,53 @@ def test_any_constants(grid: Grid, op: Requantise):
 def test_every_folding(pe: int):
     op = constants([3, -5, 7, 9, -11, 13], [1, 2, 3, -4, -5, -6], 3, -16, 15)
     check_unit(op, Edge.of((3, 6), signed(5)), lambda x: naive(op, x), Fold(pe), seed=pe)
+
+
+FIXED = {
+    "one": (signed(6), constants([1] * 6, [0] * 6, 2, -16, 15)),
+    "one, halves to even": (signed(6), constants([1] * 6, [0] * 6, 2, -16, 15, 1)),
+    "one, clamped": (signed(6), constants([1] * 6, [3] * 6, 1, -5, 6, 1)),
+    "power of two": (unsigned(5), constants([8] * 6, [-7] * 6, 4, 0, 9)),
+    "power of two, halves to even": (unsigned(5), constants([4] * 6, [8] * 6, 4, 0, 9, 1)),
+    "shift below the power": (signed(4), constants([8] * 6, [1] * 6, 1, -99, 99, 1)),
+    "negative": (signed(6), constants([-4] * 6, [5] * 6, 3, -16, 15)),
+    "negative, halves to even": (signed(6), constants([-4] * 6, [12] * 6, 3, -16, 15, 1)),
+    "lowest multiplier": (Grid(0, 1), constants([-(2**63)] * 6, [0] * 6, 60, -8, 7, 1)),
+    "nothing": (signed(6), constants([0] * 6, [20] * 6, 3, -16, 15, 1)),
+    "nothing, shift beyond": (signed(6), constants([0] * 6, [0] * 6, 30, -16, 15, 1)),
+    "any multiplier": (signed(6), constants([181] * 6, [-300] * 6, 7, -20, 21)),
+    "any multiplier, halves to even": (signed(6), constants([-6] * 6, [4] * 6, 3, -20, 21, 1)),
+    "signs": (BINARY, constants([3] * 6, [1] * 6, 1, -8, 7, 1)),
+    "only the multiplier": (signed(6), constants([-2] * 6, [1, 2, 3, -4, -5, 6], 2, -9, 9, 1)),
+    "only the bias": (signed(6), constants([1, -2, 4, -8, 0, 3], [6] * 6, 3, -20, 21, 1)),
+    "by residue": (signed(6), constants([1, -2, 0] * 2, [5, 0, -3] * 2, 2, -16, 15, 1)),
+}  # fmt: skip
+"""Constants that are the same in every beat of a lane, in most foldings or in all."""
+
+
+@pytest.mark.parametrize("pe", [1, 2, 3, 6])
+@pytest.mark.parametrize(("grid", "op"), FIXED.values(), ids=FIXED)
+def test_constants_that_do_not_vary(grid: Grid, op: Requantise, pe: int):
+    check_unit(op, Edge.of((3, 6), grid), lambda x: naive(op, x), Fold(pe), seed=pe)
+
+
+def varying(op: Requantise, pe: int) -> tuple[bool, bool]:
+    edge = Edge.of((3, op.multiplier.size), signed(6))
+    plan = plan_of(op, Place((edge,), op.infer(edge), Fold(pe)))
+    return not plan.factor.fixed, not plan.addend.fixed
+
+
+def test_only_constants_that_vary_are_stored():
+    op = constants([1, -2, 0] * 2, [5, 5, 5, 5, 5, 9], 2, -16, 15)
+    assert varying(op, 1) == varying(op, 2) == (True, True)
+    assert varying(op, 3) == (False, True)
+    assert varying(op, 6) == (False, False)
+    assert [bool(memories(op, pe)) for pe in (1, 2, 3, 6)] == [True, True, True, False]
+
+
+def memories(op: Requantise, pe: int) -> Mapping[str, str]:
+    edge = Edge.of((3, op.multiplier.size), signed(6))
+    return write_component(component(op, Place((edge,), op.infer(edge), Fold(pe))), "unit").memories
 
 
 def test_one_channel():

@@ -1,0 +1,99 @@
+"""Sums and products: the full adders that Yosys makes of a sum, multipliers, and widths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from math import ceil
+
+from ..models.fixed import Grid
+from .cost_parts import Parts
+
+
+@cache
+def sum_of(columns: tuple[int, ...]) -> Mapping[str, float]:
+    """Features of a sum with so many bits to add in each column, lowest first.
+
+    Counts what Yosys' `maccmap` makes of it: words of one bit a column, three of which become two
+    by full adders until two are left, which are added in a carry chain, or in LUTs if narrow.
+    """
+    words, spare = _summands(list(columns))
+    adders = 0
+    while len(words) > 2:
+        made: list[list[bool]] = []
+        for at in range(0, len(words) - 2, 3):
+            inputs = [sum(bits) for bits in zip(*words[at : at + 3], strict=True)]
+            adders += inputs.count(3) + inputs.count(2)
+            carries = [spare > 0, *(count >= 2 for count in inputs[:-1])]
+            spare -= spare > 0
+            made += [[count > 0 for count in inputs], carries]
+        words = made + words[len(words) // 3 * 3 :]
+    last = len(columns) if len(words) > 1 else 0
+    chain = last if last > 4 else 0
+    return {"adders": adders, "carry": chain, "short": last - chain}
+
+
+def _summands(left: list[int]) -> tuple[list[list[bool]], int]:
+    """Words that take a bit of each column, and how many bits go into free carry inputs instead."""
+    words: list[list[bool]] = []
+    spare = 0
+    while any(left):
+        words.append([count > 0 for count in left])
+        left = [max(0, count - 1) for count in left]
+        free = max(0, len(words) - 2 - spare)
+        for place in range(len(left)):
+            # A bit of weight 2**k stands for so many at the lowest place.
+            packed = min(left[place], free >> place)
+            left[place] -= packed
+            free -= packed << place
+            spare += packed << place
+    return words, spare
+
+
+def repeated(lut: Mapping[str, float], times: int) -> Parts:
+    """The same features so many times."""
+    return Parts({name: value * times for name, value in lut.items()})
+
+
+def sum_bits(widths: Sequence[tuple[int, bool]], most: int | None = None) -> int:
+    """Width of `elastic.tree_sum` of terms (width, signed)."""
+    level = list(widths)
+    while len(level) > 1:
+        pairs = [_pair(a, b, most) for a, b in zip(level[::2], level[1::2], strict=False)]
+        level = pairs + level[len(pairs) * 2 :]
+    return level[0][0]
+
+
+def _pair(a: tuple[int, bool], b: tuple[int, bool], most: int | None) -> tuple[int, bool]:
+    sign = a[1] or b[1]
+    width = 1 + max(w + (1 if sign and not s else 0) for w, s in (a, b))
+    return (width if most is None else min(width, most)), sign
+
+
+def product_bits(x: Grid, w: Grid) -> int:
+    """Width of a product as Amaranth makes it."""
+    return (2 if x.bipolar else x.bits) + w.bits
+
+
+def multipliers(x: Grid, w: Grid) -> int:
+    """MULT18X18Ds of one product; wider operands are cut in parts of 17 bits (`mul2dsp`).
+
+    Two operands that are never negative are cut in parts of 18.
+    """
+    most = 17 if has_sign(x) or has_sign(w) else 18
+
+    def parts(grid: Grid) -> int:
+        # A part of one bit is multiplied in LUTs, and of two where one is the sign.
+        return max(1, ceil((grid.bits - 1 if most == 18 else signed_width(grid) - 2) / most))
+
+    return parts(x) * parts(w)
+
+
+def has_sign(grid: Grid) -> bool:
+    """Whether the numbers of a grid are signed."""
+    return grid.signed or grid.bipolar
+
+
+def signed_width(grid: Grid) -> int:
+    """Bits of the numbers of a grid in two's complement."""
+    return 2 if grid.bipolar else grid.bits + (0 if grid.signed else 1)
