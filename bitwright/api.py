@@ -26,7 +26,7 @@ from bitwright.models.fixed import Ints, ProgramError
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network
 from bitwright.models.onnx import write as onnx_writer
-from bitwright.models.onnx.floats import network_of
+from bitwright.models.onnx.floats.network import network_of
 from bitwright.models.onnx.load import load as load_onnx
 from bitwright.models.onnx.read import read as read_onnx
 from bitwright.models.program import Program

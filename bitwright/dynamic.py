@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitwright.models.fixed import ProgramError
-from bitwright.models.onnx import reference
 from bitwright.models.onnx.graph import Graph
 from bitwright.models.onnx.read import read
+from bitwright.models.onnx.reference import run as reference
 
 Array = NDArray[Any]
 

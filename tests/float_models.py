@@ -10,7 +10,7 @@ from onnx import helper
 from onnx_build import Builder
 
 from bitwright.models.network import Network
-from bitwright.models.onnx.floats import network_of
+from bitwright.models.onnx.floats.network import network_of
 from bitwright.models.onnx.read import parse
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="float models are judged by onnxruntime")

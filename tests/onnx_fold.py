@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bitwright.models.onnx.constants import Constant
-from bitwright.models.onnx.folding import fold
+from bitwright.models.onnx.constants.constant import Constant
+from bitwright.models.onnx.constants.folding import fold
 from bitwright.models.onnx.graph import ONNX, Attribute, Node
 
 NEWEST = 24

@@ -22,7 +22,7 @@ from bitwright.codegen.folding import build
 from bitwright.codegen.project import generate
 from bitwright.expected import Expected
 from bitwright.models.fixed import ProgramError, signed
-from bitwright.models.onnx.folding import foldable
+from bitwright.models.onnx.constants.folding import foldable
 from bitwright.models.onnx.graph import ONNX, Graph, Node, Tensor
 from bitwright.models.onnx.load import imported
 from bitwright.models.onnx.nodes import HANDLERS

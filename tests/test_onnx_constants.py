@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from onnx_fold import F32, I64, NEWEST, X, constants, dyadic, folded, node, numbers, one, reals
 
 from bitwright.models.fixed import ProgramError
-from bitwright.models.onnx import constants as constants_module
-from bitwright.models.onnx.constants import DTYPES, OBJECTS_MAX, Constant, limits_of, root
-from bitwright.models.onnx.folding import foldable
+from bitwright.models.onnx.constants import constant as constants_module
+from bitwright.models.onnx.constants.constant import DTYPES, OBJECTS_MAX, Constant, limits_of, root
+from bitwright.models.onnx.constants.folding import foldable
 from bitwright.models.onnx.graph import MICROSOFT, QONNX
 from bitwright.models.onnx.parameters import Attributes
 from bitwright.models.onnx.quantisers import BIPOLAR, dequantiser, quantiser, truncation

@@ -11,7 +11,7 @@ from agree import refused
 from onnx_fold import F32, I64, X, dyadic, folded, numbers, one
 
 from bitwright.models.fixed import ProgramError
-from bitwright.models.onnx.constants import Constant
+from bitwright.models.onnx.constants.constant import Constant
 from bitwright.models.onnx.graph import ONNX, QONNX
 
 NAN, INF = F32(np.nan), F32(np.inf)

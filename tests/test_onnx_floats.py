@@ -25,7 +25,7 @@ from onnx_build import Builder
 
 from bitwright.models.layers import Conv, DepthwiseConv, Pad, Select
 from bitwright.models.network import Network
-from bitwright.models.onnx.floats import network_of
+from bitwright.models.onnx.floats.network import network_of
 from bitwright.models.onnx.read import parse
 
 

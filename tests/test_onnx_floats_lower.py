@@ -22,7 +22,7 @@ from onnx_build import Builder
 from bitwright.models.layers import ArgMax
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network
-from bitwright.models.onnx.floats import network_of
+from bitwright.models.onnx.floats.network import network_of
 from bitwright.models.onnx.read import parse
 from bitwright.models.ops import Dot, Table, Thresholds, TopK
 from bitwright.sim.kernels import execute, run

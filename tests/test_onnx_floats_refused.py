@@ -9,7 +9,7 @@ from float_models import Recipe, conv, imported, ints, ints_node, model, simple
 from onnx import ModelProto
 from onnx_build import Builder
 
-from bitwright.models.onnx.floats import network_of
+from bitwright.models.onnx.floats.network import network_of
 from bitwright.models.onnx.read import parse
 
 

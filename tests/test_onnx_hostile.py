@@ -19,7 +19,8 @@ from onnx_bombs import BOMBS
 
 from bitwright import api
 from bitwright.models.fixed import ProgramError
-from bitwright.models.onnx import budget, constants
+from bitwright.models.onnx import budget
+from bitwright.models.onnx.constants import constant as constants
 from bitwright.models.onnx.load import check, imported, load
 from bitwright.models.onnx.read import parse, read
 from bitwright.sim import fuzz_onnx, spoil

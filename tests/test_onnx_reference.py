@@ -20,12 +20,13 @@ from onnx.backend.test.loader import load_model_tests  # noqa: E402
 from onnx_models import FLOATS, HAND_MADE, frames, silence  # noqa: E402
 
 from bitwright.models.fixed import ProgramError  # noqa: E402
-from bitwright.models.onnx import reference, reference_numbers  # noqa: E402
-from bitwright.models.onnx.constants import Constant, exactly  # noqa: E402
+from bitwright.models.onnx.constants.constant import Constant, exactly  # noqa: E402
 from bitwright.models.onnx.graph import Tensor  # noqa: E402
 from bitwright.models.onnx.load import imported  # noqa: E402
 from bitwright.models.onnx.read import parse  # noqa: E402
-from bitwright.models.onnx.reference_numbers import Numbers, product  # noqa: E402
+from bitwright.models.onnx.reference import numbers as reference_numbers  # noqa: E402
+from bitwright.models.onnx.reference import run as reference  # noqa: E402
+from bitwright.models.onnx.reference.numbers import Numbers, product  # noqa: E402
 
 NEAR_A_TIE = 1e-3
 """Steps: what float32 may be off by after layers whose scales it rounded as well."""

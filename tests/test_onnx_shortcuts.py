@@ -11,7 +11,7 @@ from bitwright.models import absorb as absorbing
 from bitwright.models import joint
 from bitwright.models.exact import Affine, Chain, Round, Steps, Tanh, composed, fraction_array
 from bitwright.models.fixed import Grid, Ints, ProgramError
-from bitwright.models.onnx.constants import Constant
+from bitwright.models.onnx.constants.constant import Constant
 from bitwright.models.onnx.graph import Node
 from bitwright.models.onnx.nodes.weights import integer_rows
 from bitwright.models.onnx.uniform import unified

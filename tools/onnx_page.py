@@ -14,8 +14,8 @@ from pathlib import Path
 
 from onnx import defs
 
-from bitwright.models.onnx.floats import HANDLERS as FLOAT_HANDLERS
-from bitwright.models.onnx.folding import DEQUANTISERS, QUANTISERS, foldable
+from bitwright.models.onnx.constants.folding import DEQUANTISERS, QUANTISERS, foldable
+from bitwright.models.onnx.floats.network import HANDLERS as FLOAT_HANDLERS
 from bitwright.models.onnx.graph import MICROSOFT, ONNX, QONNX, Node
 from bitwright.models.onnx.nodes import HANDLERS
 

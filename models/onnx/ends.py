@@ -31,8 +31,8 @@ from ..exact import (
 from ..fixed import BINARY, Ints, ProgramError
 from ..program import Edge
 from ..rounding import FLOOR
-from .constants import Constant
-from .folding import fold
+from .constants.constant import Constant
+from .constants.folding import fold
 from .graph import Graph, Node
 
 IMAGES = {

@@ -48,7 +48,7 @@ from .budget import (
     Budget,
     check_elements,
 )
-from .constants import Constant, Refused, checked
+from .constants.constant import Constant, Refused, checked
 from .ends import entrance, unflattened
 from .graph import Graph, Node
 from .uniform import unified, uniform

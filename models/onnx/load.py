@@ -19,9 +19,9 @@ from ..exact import Affine, Chain
 from ..fixed import Grid, ProgramError
 from ..program import INPUT, Edge, Program
 from .budget import Exhausted, check_elements
-from .constants import Constant, blamed, is_float, limits_of, sized
+from .constants.constant import Constant, blamed, is_float, limits_of, sized
+from .constants.folding import cost, fold, foldable
 from .ends import BITS_MAX, answer, channels_first, finish, layout
-from .folding import cost, fold, foldable
 from .graph import MICROSOFT, ONNX, QONNX, Graph, Node, Tensor
 from .importer import ONE, RAW, ZERO, Form, Importer, Stream, Unknown, Value
 from .nodes import HANDLERS

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..fixed import Ints
 from ..rounding import CEIL, DOWN, FLOOR, HALF_DOWN, HALF_EVEN, HALF_UP, UP
-from .constants import (
+from .constants.constant import (
     DTYPES,
     Constant,
     Fractions,

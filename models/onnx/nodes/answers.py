@@ -9,7 +9,7 @@ import numpy as np
 from ... import ops
 from ...exact import Finish, Sigmoid, Tanh
 from ...fixed import ProgramError
-from ..constants import Constant
+from ..constants.constant import Constant
 from ..graph import Node
 from ..importer import Importer, Stream, Unknown, Value
 from ..parameters import Attributes

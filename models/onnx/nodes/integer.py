@@ -13,7 +13,7 @@ from ... import ops
 from ...exact import Affine, Fractions, Leaky, Sigmoid, fraction_array
 from ...fixed import Ints, ProgramError
 from ...rounding import HALF_EVEN
-from ..constants import Constant, blamed, exactly, limits_of
+from ..constants.constant import Constant, blamed, exactly, limits_of
 from ..graph import MICROSOFT, Node
 from ..importer import Importer, Stream, Value
 from ..parameters import Attributes

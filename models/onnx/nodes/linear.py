@@ -11,7 +11,7 @@ from ... import ops
 from ...exact import Affine, Fractions, extended
 from ...fixed import Ints, ProgramError
 from ..budget import check_elements
-from ..constants import Constant, blamed
+from ..constants.constant import Constant, blamed
 from ..graph import Node
 from ..importer import ONE, Importer, Stream, Value
 from ..parameters import Attributes

@@ -11,7 +11,7 @@ import numpy as np
 from ...exact import Affine, Function, Round, fraction_array
 from ...fixed import ProgramError
 from ...rounding import FLOOR
-from ..constants import blamed
+from ..constants.constant import blamed
 from ..graph import Node
 from ..importer import ZERO, Importer, Stream
 from ..uniform import BITS_MAX

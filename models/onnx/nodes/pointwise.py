@@ -24,7 +24,7 @@ from ...exact import (
 )
 from ...fixed import ProgramError
 from ...rounding import CEIL, DOWN, FLOOR, HALF_EVEN
-from ..constants import DTYPES, Constant, blamed, is_float, limits_of, root
+from ..constants.constant import DTYPES, Constant, blamed, is_float, limits_of, root
 from ..graph import Node
 from ..importer import ZERO, Importer, Stream, Value
 from ..parameters import Attributes

@@ -12,7 +12,7 @@ from ... import ops
 from ...exact import Affine, Finish, Integral, direction, extended, fraction_array, spread
 from ...fixed import Ints, ProgramError
 from ..budget import CHANNELS_MAX
-from ..constants import Constant
+from ..constants.constant import Constant
 from ..graph import Node
 from ..importer import ZERO, Importer, Stream, Value
 from ..parameters import Attributes

@@ -19,7 +19,7 @@ from ...exact import (
 )
 from ...fixed import Ints, ProgramError
 from ...rounding import HALF_EVEN
-from ..constants import Constant, blamed
+from ..constants.constant import Constant, blamed
 from ..ends import threshold_axis
 from ..graph import MICROSOFT, QONNX, Node
 from ..importer import ONE, ZERO, Importer, Stream, Value

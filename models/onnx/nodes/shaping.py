@@ -12,8 +12,8 @@ import numpy as np
 from ... import ops
 from ...exact import Finish, Integral, spread
 from ...fixed import Ints, ProgramError
-from ..constants import Constant, Refused, blamed
-from ..folding import fold
+from ..constants.constant import Constant, Refused, blamed
+from ..constants.folding import fold
 from ..graph import Node
 from ..importer import Importer, Stream, Value
 from ..parameters import Attributes

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...exact import Fractions
 from ...fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed
-from ..constants import Constant
+from ..constants.constant import Constant
 from ..graph import Node
 
 BITS_MAX = 16

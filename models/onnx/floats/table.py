@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .float_views import Draft, Value, refuse
-from .graph import Node
-from .parameters import Attributes
+from ..graph import Node
+from ..parameters import Attributes
+from .views import Draft, Value, refuse
 
 Handler = Callable[[Draft, Node, Attributes], Value | list[Value]]
 HANDLERS: dict[str, Handler] = {}

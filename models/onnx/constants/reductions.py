@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from .arithmetic import alike, each, made
-from .constants import BITS_MAX, OBJECTS_MAX, Constant, Fractions, Refused, common_shape
+from .constant import BITS_MAX, OBJECTS_MAX, Constant, Fractions, Refused, common_shape
 from .rules import Call, Results, Rules, distinct_axes, enter
 
 REDUCTIONS: Rules = {}

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fixed import Ints
-from ..rounding import CEIL, DOWN, FLOOR, HALF_EVEN
-from .constants import (
+from ...fixed import Ints
+from ...rounding import CEIL, DOWN, FLOOR, HALF_EVEN
+from .constant import (
     BITS_MAX,
     DTYPES,
     OBJECTS_MAX,

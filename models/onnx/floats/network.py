@@ -7,21 +7,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..border import Border
-from ..fixed import ProgramError
-from ..layer import Shape
-from ..network import INPUT, Network
-from ..network import Node as NetworkNode
-from . import float_arithmetic as float_arithmetic  # these enter their handlers in the table
-from . import float_functions as float_functions
-from . import float_layers as float_layers
-from . import float_moves as float_moves
-from .constants import Constant
-from .float_table import HANDLERS
-from .float_views import Draft, Value, View, refuse, rows
-from .folding import fold, foldable
-from .graph import ONNX, Graph, Node, Tensor
-from .parameters import Attributes
+from ...border import Border
+from ...fixed import ProgramError
+from ...layer import Shape
+from ...network import INPUT, Network
+from ...network import Node as NetworkNode
+from ..constants.constant import Constant
+from ..constants.folding import fold, foldable
+from ..graph import ONNX, Graph, Node, Tensor
+from ..parameters import Attributes
+from . import arithmetic as arithmetic  # these enter their handlers in the table
+from . import functions as functions
+from . import layers as layers
+from . import moves as moves
+from .table import HANDLERS
+from .views import Draft, Value, View, refuse, rows
 
 NAME = re.compile(r"[ -~]{1,100}")
 """Names of graphs that are good names of networks: printable, and not long."""

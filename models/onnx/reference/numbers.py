@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arithmetic import in_range
-from .constants import Constant, Refused, common_shape, exactly, is_float
+from ..constants.arithmetic import in_range
+from ..constants.constant import Constant, Refused, common_shape, exactly, is_float
 
 Whole = NDArray[Any]
 """int64, or an object array of Python's integers."""

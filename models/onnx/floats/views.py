@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import activations, layers
-from ..border import Border
-from ..fixed import ProgramError
-from ..layer import Floats, Layer, Shape
-from ..network import INPUT
-from ..network import Node as NetworkNode
-from .constants import Constant
-from .graph import Node
+from ... import activations, layers
+from ...border import Border
+from ...fixed import ProgramError
+from ...layer import Floats, Layer, Shape
+from ...network import INPUT
+from ...network import Node as NetworkNode
+from ..constants.constant import Constant
+from ..graph import Node
 
 Places = NDArray[np.int64]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fixed import INT64_MAX, Ints, ProgramError
-from ..program import MAX_ELEMENTS
-from ..rounding import quotients, rounded
-from .graph import Node
+from ...fixed import INT64_MAX, Ints, ProgramError
+from ...program import MAX_ELEMENTS
+from ...rounding import quotients, rounded
+from ..graph import Node
 
 Fractions = NDArray[np.object_]
 """Object arrays of `fractions.Fraction`."""

@@ -7,13 +7,13 @@ from math import prod
 
 import numpy as np
 
-from .. import layers
-from ..network import INPUT
-from .constants import Constant
-from .float_table import axes_of, handles, own_axis
-from .float_views import Draft, Places, Value, View, reals, refuse
-from .graph import Node
-from .parameters import Attributes
+from ... import layers
+from ...network import INPUT
+from ..constants.constant import Constant
+from ..graph import Node
+from ..parameters import Attributes
+from .table import axes_of, handles, own_axis
+from .views import Draft, Places, Value, View, reals, refuse
 
 
 def _moved(node: Node, view: View, places: Places) -> View:

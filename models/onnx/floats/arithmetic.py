@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import activations, layers
-from ..layer import Layer, Shape
-from .constants import Constant
-from .float_table import handles, own_axis
-from .float_views import Draft, View, joined, refuse
-from .graph import Node
-from .parameters import Attributes
+from ... import activations, layers
+from ...layer import Layer, Shape
+from ..constants.constant import Constant
+from ..graph import Node
+from ..parameters import Attributes
+from .table import handles, own_axis
+from .views import Draft, View, joined, refuse
 
 
 @handles("BatchNormalization")

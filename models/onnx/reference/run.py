@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..fixed import INT64_MAX, ProgramError
-from .constants import Constant, Refused, blamed, is_float, limits_of
-from .folding import fold, foldable
-from .graph import ONNX, Graph, Node, Tensor
-from .reference_layers import LAYERS
-from .reference_numbers import Numbers, pure
-from .reference_rules import POINTWISE
-from .rules import Rules
+from ...fixed import INT64_MAX, ProgramError
+from ..constants.constant import Constant, Refused, blamed, is_float, limits_of
+from ..constants.folding import fold, foldable
+from ..constants.rules import Rules
+from ..graph import ONNX, Graph, Node, Tensor
+from .layers import LAYERS
+from .numbers import Numbers, pure
+from .rules import POINTWISE
 
 RULES: Rules = {**POINTWISE, **LAYERS}
 DYNAMIC = "DynamicQuantizeLinear"

@@ -8,13 +8,13 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import layers
-from ..layer import Layer, Sides, Slide, inside
-from .float_table import axes_of, handles
-from .float_views import Draft, Places, View, reals, refuse
-from .graph import Node
-from .nodes.windows import Windowing, windowing
-from .parameters import Attributes
+from ... import layers
+from ...layer import Layer, Sides, Slide, inside
+from ..graph import Node
+from ..nodes.windows import Windowing, windowing
+from ..parameters import Attributes
+from .table import axes_of, handles
+from .views import Draft, Places, View, reals, refuse
 
 
 def _sizes(draft: Draft, source: str) -> tuple[int, int]:

@@ -8,14 +8,14 @@ from math import prod
 
 import numpy as np
 
-from .. import activations, layers
-from ..activations import LARGEST
-from ..layer import Layer
-from .constants import Constant
-from .float_table import handles, own_axis
-from .float_views import Draft, View, reals, refuse
-from .graph import Node
-from .parameters import Attributes
+from ... import activations, layers
+from ...activations import LARGEST
+from ...layer import Layer
+from ..constants.constant import Constant
+from ..graph import Node
+from ..parameters import Attributes
+from .table import handles, own_axis
+from .views import Draft, View, reals, refuse
 
 
 def _activated(draft: Draft, node: Node, layer: Layer) -> View:

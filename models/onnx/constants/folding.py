@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..budget import ELEMENT, OBJECT
+from ..graph import ONNX, QONNX, Node
+from ..quantisers import DEQUANTISERS, QUANTISERS, dequantiser, quantiser, truncation
 from .arithmetic import ARITHMETIC
-from .budget import ELEMENT, OBJECT
-from .constants import Constant, Refused, blamed, common_shape
-from .graph import ONNX, QONNX, Node
+from .constant import Constant, Refused, blamed, common_shape
 from .moves import MOVES
-from .quantisers import DEQUANTISERS, QUANTISERS, dequantiser, quantiser, truncation
 from .reductions import REDUCTIONS
 from .rules import Rules
 

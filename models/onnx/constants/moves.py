@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arithmetic import made
-from .constants import (
+from .constant import (
     OBJECTS_MAX,
     Constant,
     Refused,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .constants import Constant, Refused, check_count, exactly
-from .graph import Node
-from .parameters import Attributes
+from ..graph import Node
+from ..parameters import Attributes
+from .constant import Constant, Refused, check_count, exactly
 
 Results = Constant | Sequence[Constant]
 MANY = 1 << 16

@@ -8,15 +8,15 @@ from math import prod
 
 import numpy as np
 
-from .. import ops
-from ..fixed import Ints
-from ..program import MAX_ELEMENTS
-from .arithmetic import alike
-from .constants import Refused, common_shape
-from .nodes.windows import Pair, Windowing, windowing
-from .reference_numbers import Numbers, Whole, bits, number, product, wide
-from .reference_rules import mean, reals
-from .rules import Call, Results, Rules, enter
+from ... import ops
+from ...fixed import Ints
+from ...program import MAX_ELEMENTS
+from ..constants.arithmetic import alike
+from ..constants.constant import Refused, common_shape
+from ..constants.rules import Call, Results, Rules, enter
+from ..nodes.windows import Pair, Windowing, windowing
+from .numbers import Numbers, Whole, bits, number, product, wide
+from .rules import mean, reals
 
 LAYERS: Rules = {}
 

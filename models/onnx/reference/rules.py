@@ -9,11 +9,12 @@ from math import isqrt, prod
 
 import numpy as np
 
-from ..exact import DIGITS, Sigmoid, Tanh
-from ..fixed import Ints
-from .arithmetic import ARITHMETIC, alike, in_range
-from .constants import OBJECTS_MAX, Constant, Refused, exactly, is_float
-from .reference_numbers import (
+from ...exact import DIGITS, Sigmoid, Tanh
+from ...fixed import Ints
+from ..constants.arithmetic import ARITHMETIC, alike, in_range
+from ..constants.constant import OBJECTS_MAX, Constant, Refused, exactly, is_float
+from ..constants.rules import MANY, Call, Results, Rules, distinct_axes, enter, from_front
+from .numbers import (
     Numbers,
     Whole,
     bits,
@@ -23,7 +24,6 @@ from .reference_numbers import (
     smaller,
     wide,
 )
-from .rules import MANY, Call, Results, Rules, distinct_axes, enter, from_front
 
 POINTWISE: Rules = {}
 LEVELS = 255

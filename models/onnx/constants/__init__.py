@@ -1,0 +1,1 @@
+"""Tensors that are known when a graph is read, and exact arithmetic on them."""

@@ -1,0 +1,1 @@
+"""Float graphs become float networks, layer by layer, for post-training quantisation."""

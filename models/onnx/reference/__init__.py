@@ -1,0 +1,1 @@
+"""The exact meaning of graphs that hardware refuses, node by node."""
