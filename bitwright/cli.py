@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except OSError as error:
         return _complain(_os_sentence(error, argv), BAD_INPUT)
+    except MemoryError:
+        return _complain("the model does not fit this machine's memory; split it", BAD_INPUT)
     except ModuleNotFoundError as error:
         if (error.name or "bitwright").split(".")[0] == "bitwright":
             raise
