@@ -12,11 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-
-onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra bench)")
-
-from onnx_oracle import first_difference  # noqa: E402
+from onnx_oracle import first_difference
 
 DATA = Path(__file__).parent / "data"
 TOOL = Path(__file__).parent.parent / "tools" / "make_onnx_samples.py"

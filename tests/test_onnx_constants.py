@@ -8,10 +8,12 @@ from math import isqrt
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from agree import refused
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import reference as onnx_reference
 from onnx_fold import F32, I64, NEWEST, X, constants, dyadic, folded, node, numbers, one, reals
 
 from bitwright.models.fixed import ProgramError
@@ -22,14 +24,14 @@ from bitwright.models.onnx.graph import MICROSOFT, QONNX
 from bitwright.models.onnx.parameters import Attributes
 from bitwright.models.onnx.quantisers import BIPOLAR, dequantiser, quantiser, truncation
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra bench)")
-onnx_reference = pytest.importorskip("onnx.reference")
 helper, TensorProto = onnx.helper, onnx.TensorProto
 
 
 def qonnx(module: str) -> Any:
     """What the qonnx package computes for an operator."""
-    return pytest.importorskip(f"qonnx.custom_op.general.{module}", reason="qonnx is not installed")
+    return pytest.importorskip(
+        f"qonnx.custom_op.general.{module}", reason="qonnx is not installed (extra dev)"
+    )
 
 
 def reference(op: str, inputs: Sequence[Any], version: int, outputs: int, **attributes: Any):

@@ -7,20 +7,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
+from onnx_judge import Graph, assert_exact, differing, inputs, program_of
+from onnx_models import HAND_MADE, RECIPES, frames, quantised
+from onnx_oracle import first_difference
+from test_onnx_oracle_networks import NEAR_A_TIE, runtime_tensors
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra bench)")
-
-from onnx import numpy_helper  # noqa: E402
-from onnx_judge import Graph, assert_exact, differing, inputs, program_of  # noqa: E402
-from onnx_models import HAND_MADE, RECIPES, frames, quantised  # noqa: E402
-from onnx_oracle import first_difference  # noqa: E402
-from test_onnx_oracle_networks import NEAR_A_TIE, runtime_tensors  # noqa: E402
-
-from bitwright.codegen.bench import Trial  # noqa: E402
-from bitwright.codegen.folding import build  # noqa: E402
-from bitwright.codegen.verilog import write_rtl  # noqa: E402
-from bitwright.sim.rtl import simulate  # noqa: E402
+from bitwright.codegen.bench import Trial
+from bitwright.codegen.folding import build
+from bitwright.codegen.verilog import write_rtl
+from bitwright.sim.rtl import simulate
 
 DATA = Path(__file__).parent / "data"
 BREVITAS = sorted(path.stem for path in DATA.glob("brevitas_*.onnx"))
@@ -50,7 +48,7 @@ def model_of(name):
     if name in HAND_MADE:
         return HAND_MADE[name]()
     if name in BY_RUNTIME:
-        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra bench)")
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra dev)")
         with TemporaryDirectory() as folder:
             return quantised(BY_RUNTIME[name], Path(folder))
     return onnx.load(DATA / f"{name}.onnx")

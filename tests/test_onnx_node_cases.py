@@ -9,21 +9,19 @@ import warnings
 from functools import cache
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, numpy_helper
+from onnx.backend.test.loader import load_model_tests
+from onnx_judge import reals, refusal, taken
+from onnx_oracle import run
+from test_onnx_oracle import QUANTISED_CASES
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra bench)")
-
-from onnx import TensorProto, numpy_helper  # noqa: E402
-from onnx.backend.test.loader import load_model_tests  # noqa: E402
-from onnx_judge import reals, refusal, taken  # noqa: E402
-from onnx_oracle import run  # noqa: E402
-from test_onnx_oracle import QUANTISED_CASES  # noqa: E402
-
-from bitwright.codegen.bench import Trial  # noqa: E402
-from bitwright.codegen.folding import build  # noqa: E402
-from bitwright.codegen.verilog import write_rtl  # noqa: E402
-from bitwright.sim import kernels  # noqa: E402
-from bitwright.sim.rtl import simulate  # noqa: E402
+from bitwright.codegen.bench import Trial
+from bitwright.codegen.folding import build
+from bitwright.codegen.verilog import write_rtl
+from bitwright.sim import kernels
+from bitwright.sim.rtl import simulate
 
 BLOCKS = "node '{0}_1' ({0}): scales hold for whole channels, not for blocks of 2; set block_size 0"
 DYNAMIC = (

@@ -8,17 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
+import onnx_cases_layers
+import onnx_cases_quantised
+import onnx_cases_refused
+import onnx_cases_shapes
+import onnx_cases_values
 import pytest
-
-onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra bench)")
-
-import onnx_cases_layers  # noqa: E402
-import onnx_cases_quantised  # noqa: E402
-import onnx_cases_refused  # noqa: E402
-import onnx_cases_shapes  # noqa: E402
-import onnx_cases_values  # noqa: E402
-from onnx_cases import CASES, LINE, REFUSED, ROW  # noqa: E402
-from onnx_judge import (  # noqa: E402
+from onnx_cases import CASES, LINE, REFUSED, ROW
+from onnx_judge import (
     Graph,
     assert_exact,
     differing,
@@ -27,13 +25,13 @@ from onnx_judge import (  # noqa: E402
     reals,
     refusal,
 )
-from onnx_node import FAMILIES  # noqa: E402
-from onnx_oracle import run  # noqa: E402
-from onnx_random import random_graph  # noqa: E402
+from onnx_node import FAMILIES
+from onnx_oracle import run
+from onnx_random import random_graph
 
-from bitwright.models import ops  # noqa: E402
-from bitwright.models.onnx.nodes import HANDLERS  # noqa: E402
-from bitwright.sim import kernels  # noqa: E402
+from bitwright.models import ops
+from bitwright.models.onnx.nodes import HANDLERS
+from bitwright.sim import kernels
 
 assert {  # imported for the cases that they enter
     onnx_cases_layers, onnx_cases_quantised, onnx_cases_refused, onnx_cases_shapes,

@@ -5,13 +5,11 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import onnx
 import pytest
-
-onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra bench)")
-
-from onnx import TensorProto, numpy_helper  # noqa: E402
-from onnx.backend.test.loader import load_model_tests  # noqa: E402
-from onnx_oracle import evaluate  # noqa: E402
+from onnx import TensorProto, numpy_helper
+from onnx.backend.test.loader import load_model_tests
+from onnx_oracle import evaluate
 
 QUANTISED_CASES = [
     "convinteger_without_padding",

@@ -9,12 +9,10 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import onnx
 import pytest
-
-onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra bench)")
-
-from onnx_models import HAND_MADE, RECIPES, frames, quantised, silence  # noqa: E402
-from onnx_oracle import first_difference  # noqa: E402
+from onnx_models import HAND_MADE, RECIPES, frames, quantised, silence
+from onnx_oracle import first_difference
 
 NEAR_A_TIE = 1e-4
 """Steps: what float32 sums of these sizes may be off by."""
@@ -22,9 +20,7 @@ NEAR_A_TIE = 1e-4
 
 def runtime_tensors(model, x, names=()):
     """What ONNX Runtime computes: the output, and the tensors of these names."""
-    runtime = pytest.importorskip(
-        "onnxruntime", reason="onnxruntime is not installed (extra bench)"
-    )
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra dev)")
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     known = [value.name for value in copy.graph.output]
@@ -51,7 +47,7 @@ def assert_near(model, x, theirs, tensors):
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 def test_networks_quantised_by_onnx_runtime(recipe, tmp_path):
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra bench)")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra dev)")
     model = quantised(recipe, tmp_path)
     x = frames(model, 40)
     theirs = runtime_tensors(model, x)
@@ -70,7 +66,7 @@ def test_qcdq_networks_equal_onnx_runtime(name):
 
 @pytest.mark.parametrize("name", [name for name in HAND_MADE if not name.startswith("qcdq")])
 def test_qonnx_networks_equal_the_qonnx_package(name):
-    pytest.importorskip("qonnx", reason="qonnx is not installed")
+    pytest.importorskip("qonnx", reason="qonnx is not installed (extra dev)")
     model = HAND_MADE[name]()
     x = frames(model, 3)
     assert_near(model, x, package_tensors(model, x), lambda names: package_tensors(model, x, names))
@@ -145,7 +141,7 @@ POOL = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
     ],
 )
 def test_qlinear_operators_equal_onnx_runtime(op, others, attributes, kind):
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra dev)")
     model = _microsoft(op, kind, others, **attributes)
     frame = 1 if op == "QLinearConcat" else 5  # a joined constant has one frame
     x = frames(model, frame)

@@ -6,9 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-
-pytest.importorskip("onnx", reason="onnx is not installed (extra bench)")
-
 from onnx import TensorProto, helper, numpy_helper
 from onnx_oracle import first_difference, run, trace
 
@@ -60,7 +57,9 @@ def _same(ours, theirs):
 
 
 def _package(name):
-    return pytest.importorskip(f"qonnx.custom_op.general.{name}", reason="qonnx is not installed")
+    return pytest.importorskip(
+        f"qonnx.custom_op.general.{name}", reason="qonnx is not installed (extra dev)"
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)

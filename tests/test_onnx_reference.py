@@ -10,23 +10,21 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx_oracle
 import pytest
+from onnx import helper, numpy_helper
+from onnx.backend.test.loader import load_model_tests
+from onnx_models import FLOATS, HAND_MADE, frames, silence
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra bench)")
-
-import onnx_oracle  # noqa: E402
-from onnx import helper, numpy_helper  # noqa: E402
-from onnx.backend.test.loader import load_model_tests  # noqa: E402
-from onnx_models import FLOATS, HAND_MADE, frames, silence  # noqa: E402
-
-from bitwright.models.fixed import ProgramError  # noqa: E402
-from bitwright.models.onnx.constants.constant import Constant, exactly  # noqa: E402
-from bitwright.models.onnx.graph import Tensor  # noqa: E402
-from bitwright.models.onnx.load import imported  # noqa: E402
-from bitwright.models.onnx.read import parse  # noqa: E402
-from bitwright.models.onnx.reference import numbers as reference_numbers  # noqa: E402
-from bitwright.models.onnx.reference import run as reference  # noqa: E402
-from bitwright.models.onnx.reference.numbers import Numbers, product  # noqa: E402
+from bitwright.models.fixed import ProgramError
+from bitwright.models.onnx.constants.constant import Constant, exactly
+from bitwright.models.onnx.graph import Tensor
+from bitwright.models.onnx.load import imported
+from bitwright.models.onnx.read import parse
+from bitwright.models.onnx.reference import numbers as reference_numbers
+from bitwright.models.onnx.reference import run as reference
+from bitwright.models.onnx.reference.numbers import Numbers, product
 
 NEAR_A_TIE = 1e-3
 """Steps: what float32 may be off by after layers whose scales it rounded as well."""
@@ -54,7 +52,9 @@ DYNAMIC = [
 @pytest.fixture(scope="module")
 def dynamic(tmp_path_factory):
     """`dynamic(network, weights, per_channel)`: its model, made once."""
-    ort = pytest.importorskip("onnxruntime.quantization", reason="onnxruntime is not installed")
+    ort = pytest.importorskip(
+        "onnxruntime.quantization", reason="onnxruntime is not installed (extra dev)"
+    )
     made = {}
 
     def make(name, weights="QInt8", per_channel=False):
@@ -86,7 +86,7 @@ def test_dynamic_networks_equal_the_oracle_exactly(dynamic, key):
 
 @pytest.mark.parametrize("key", DYNAMIC, ids=str)
 def test_dynamic_networks_are_close_to_onnx_runtime(dynamic, key):
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra dev)")
     model = dynamic(*key)
     graph, x = graph_of(model), frames(model, 8)
     names = [node.outputs[0] for node in graph.nodes if node.op == reference.DYNAMIC]

@@ -7,18 +7,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx_judge import assert_exact, program_of, refusal
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra bench)")
-
-from onnx_judge import assert_exact, program_of, refusal  # noqa: E402
-
-from bitwright.codegen.bench import Trial  # noqa: E402
-from bitwright.codegen.folding import build  # noqa: E402
-from bitwright.codegen.verilog import write_rtl  # noqa: E402
-from bitwright.models.onnx.load import load  # noqa: E402
-from bitwright.sim import kernels  # noqa: E402
-from bitwright.sim.rtl import simulate  # noqa: E402
+from bitwright.codegen.bench import Trial
+from bitwright.codegen.folding import build
+from bitwright.codegen.verilog import write_rtl
+from bitwright.models.onnx.load import load
+from bitwright.sim import kernels
+from bitwright.sim.rtl import simulate
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 TFC = DATA / "TFC_1W1A.onnx"

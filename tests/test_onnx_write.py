@@ -55,7 +55,9 @@ if find_spec("qonnx"):
 
 Array = np.ndarray
 Execute = Callable[[onnx.ModelProto, Array], Array]
-needs_qonnx = pytest.mark.skipif(not find_spec("qonnx"), reason="qonnx is not installed")
+needs_qonnx = pytest.mark.skipif(
+    not find_spec("qonnx"), reason="qonnx is not installed (extra dev)"
+)
 
 
 def reduce_max(view: View, x: Exact) -> Exact:

@@ -9,11 +9,8 @@ reshaping cost nothing, and channels-first tensors are channels last in the prog
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
 
 import numpy as np
 
@@ -25,112 +22,27 @@ from ..exact import (
     Chain,
     Clip,
     Fractions,
-    Function,
     Integral,
     Round,
     Steps,
     extended,
-    fraction_array,
     spread,
 )
 from ..fixed import Ints, ProgramError, signed
 from ..joint import shortened
-from ..program import INPUT, Edge, Op
-from ..program import Node as ProgramNode
+from ..program import INPUT, Edge
 from ..rounding import FLOOR
-from .budget import (
-    CHANNEL,
-    CHANNELS_MAX,
-    FUNCTION,
-    FUNCTIONS_MAX,
-    JOIN,
-    STEP,
-    Budget,
-    check_elements,
-)
-from .constants.constant import Constant, Refused, checked
+from .budget import FUNCTION, JOIN, STEP, check_elements
+from .constants.constant import Constant
+from .drafting import Drafting
 from .ends import entrance, unflattened
-from .graph import Graph, Node
+from .graph import Node
+from .streams import ONE, RAW, ZERO, Stream, Value
 from .uniform import unified, uniform
 
-ONE, ZERO = fraction_array(1), fraction_array(0)
-LABEL_MAX = 100
 WIDEST = 1 << 60
 """The largest integer that a bound leaves."""
-QUANTISING = {
-    "QuantizeLinear", "Quant", "IntQuant", "BipolarQuant", "MultiThreshold", "QLinearConv",
-    "QLinearMatMul", "QGemm", "QLinearAdd", "ConvInteger", "MatMulInteger", "DequantizeLinear",
-    "DynamicQuantizeLinear",
-}  # fmt: skip
-"""Operators of which a quantised model has at least one."""
 NOWHERE = np.empty(0, np.int64)
-RAW = ""
-"""The source of the real input, which is no edge of the program yet."""
-
-
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """A tensor that depends on the input.
-
-    `shape` is the tensor's, without the batch; `index`, of the shape of the program's edge, says at
-    which flat position of the tensor each element stands; `chain` makes the tensor's reals of the
-    integers of `source`; `label` names the graph's node that it comes from.
-    """
-
-    source: str
-    shape: tuple[int, ...]
-    index: Ints
-    chain: Chain
-    label: str
-    dtype: str = ""
-    """The integer type that a quantiser stated, where it is known."""
-
-    @property
-    def channels(self) -> int:
-        """Size of the program's last axis."""
-        return self.index.shape[-1]
-
-    def applied(self, function: Function, label: str) -> Stream:
-        """The tensor behind one more function."""
-        chain = extended(self.chain, function)
-        if len(chain) > FUNCTIONS_MAX:
-            raise ProgramError(
-                f"node {label!r}: more than {FUNCTIONS_MAX} functions follow one another; put a "
-                "layer between them, or merge some"
-            )
-        if chain and isinstance(last := chain[-1], Affine):
-            try:
-                checked(np.concatenate([last.scale, last.offset]))
-            except Refused as error:
-                raise ProgramError(f"node {label!r}: {error}") from None
-        return replace(self, chain=chain, label=label)
-
-    @property
-    def is_affine(self) -> bool:
-        """True where nothing but a scale and an offset waits."""
-        return not self.chain or (len(self.chain) == 1 and isinstance(self.chain[0], Affine))
-
-    @property
-    def affine(self) -> Affine:
-        """The scale and offset of a settled stream."""
-        return self.chain[0] if self.chain else Affine(ONE, ZERO)  # type: ignore[return-value]
-
-
-@dataclass(frozen=True)
-class Unknown:
-    """A tensor that an obstacle hides."""
-
-
-Value = Constant | Stream | Unknown
-
-
-@dataclass(frozen=True)
-class Join:
-    """factors[0] * branches[0] + factors[1] * branches[1], which waits for its rounding."""
-
-    label: str
-    branches: tuple[str, str]
-    factors: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -143,19 +55,11 @@ class Form:
 
 
 @dataclass(eq=False)
-class Importer:
-    """Values by tensor name, nodes and edges of the program so far, and what stands in the way."""
+class Importer(Drafting):
+    """What each tensor of the graph became, and how its layout and its roundings wait."""
 
-    graph: Graph
-    batch: int
     values: dict[str, Value] = field(default_factory=dict[str, Value])
-    nodes: dict[str, ProgramNode] = field(default_factory=dict[str, ProgramNode])
-    edges: dict[str, Edge] = field(default_factory=dict[str, Edge])
     forms: list[Form] = field(default_factory=list[Form])
-    obstacles: list[str] = field(default_factory=list[str])
-    joins: dict[str, Join] = field(default_factory=dict[str, Join])
-    sums: dict[str, str] = field(default_factory=dict[str, str])
-    """The nodes of those joins that were added with their exact factors."""
     settled_chains: dict[tuple[object, ...], tuple[Chain, Stream]] = field(
         default_factory=dict[tuple[object, ...], tuple[Chain, Stream]]
     )
@@ -163,111 +67,6 @@ class Importer:
     axes: tuple[int, ...] = ()
     border: Border | None = None
     """How the input is quantised, once that is known."""
-    taken: Node | None = None
-    """The node of the graph that is being looked at."""
-    budget: Budget = field(default_factory=Budget)
-
-    # The program
-
-    def emit(self, label: str, op: Op, *sources: str) -> str:
-        """Add an operator; return the name of its node."""
-        sources = tuple(self.realised(source) for source in sources)
-        name = self._name(label)
-        try:
-            edge = op.infer(*(self.edges[source] for source in sources))
-        except ProgramError as error:
-            raise ProgramError(f"{self._owner(label)}: {error}") from None
-        self.check_channels(str(self.taken or self._owner(label)), edge.channels)
-        self.spend(CHANNEL * edge.channels)
-        self.edges[name] = edge
-        self.nodes[name] = ProgramNode(name, op, sources)
-        return name
-
-    def _owner(self, label: str) -> str:
-        """The graph's node for which an operator is emitted, which it names or begins with."""
-        for name in (label, label.rpartition("_")[0]):
-            if name in self._graph_nodes:
-                return str(self._graph_nodes[name])
-        return str(self.taken or f"node {label!r}")
-
-    @cached_property
-    def _graph_nodes(self) -> dict[str, Node]:
-        return {node.name: node for node in self.graph.nodes}
-
-    def spend(self, units: int) -> None:
-        """Count work for the node that is being looked at."""
-        self.budget.spend(str(self.taken or "the graph"), units)
-
-    @staticmethod
-    def check_channels(what: str, channels: int) -> None:
-        """Refuse an edge of too many channels."""
-        if channels > CHANNELS_MAX:
-            raise ProgramError(
-                f"{what}: it makes {channels} channels, above the limit of {CHANNELS_MAX}; use a "
-                "smaller tensor"
-            )
-
-    def _name(self, label: str) -> str:
-        plain = label if label.isprintable() and 0 < len(label) <= LABEL_MAX else ""
-        if not plain:
-            plain = "node_" + hashlib.sha256(label.encode()).hexdigest()[:8]
-        name, number = plain, 2
-        while name in self.edges or name == INPUT:
-            name, number = f"{plain}_{number}", number + 1
-        return name
-
-    @cached_property
-    def readers(self) -> Counter[str]:
-        """How many nodes read each tensor."""
-        return Counter(name for node in self.graph.nodes for name in {*node.inputs})
-
-    def edge(self, stream: Stream) -> Edge:
-        """The integers of a stream."""
-        return self.edges[self.realised(stream.source)]
-
-    def joined(self, join: Join) -> str:
-        """A sum that waits to see how it is rounded; return the name that stands for it."""
-        name = f"{RAW}+{len(self.joins)}"
-        self.joins[name] = join
-        return name
-
-    def realised(self, source: str) -> str:
-        """The node that a source is: a sum that waits is added with its exact factors."""
-        join = self.joins.get(source)
-        if join is None:
-            return source
-        if source not in self.sums:
-            self.sums[source] = self._sum(join, join.factors)
-        return self.sums[source]
-
-    def _sum(self, join: Join, factors: tuple[int, int]) -> str:
-        scaled = [
-            self.scaled(f"{join.label}_scale{number}", branch, factor)
-            for number, (branch, factor) in enumerate(zip(join.branches, factors, strict=True))
-        ]
-        return self.emit(f"{join.label}_sum", ops.Add(), *scaled)
-
-    def scaled(self, label: str, source: str, factor: int) -> str:
-        """The integers of an edge times a factor."""
-        if factor == 1:
-            return source
-        factors = np.full(self.edges[source].channels, factor)
-        return self.emit(label, ops.Scale(factors, 0 * factors), source)
-
-    def obstacle(self, sentence: str) -> None:
-        """Note why the graph cannot be taken."""
-        if sentence not in self.obstacles:
-            self.obstacles.append(sentence)
-
-    def unquantised(self, sentence: str) -> None:
-        """Note that real numbers meet an operator on integers: once, where all of them do."""
-        if any(node.op in QUANTISING for node in self.graph.nodes):
-            self.obstacle(sentence)
-        else:
-            self.obstacle(
-                "the model is a float one: no node of it quantises; quantise it with `bitwright "
-                "compress MODEL --data INPUTS.npy`, or with the tools that it was made with"
-            )
 
     # Values
 
@@ -476,7 +275,9 @@ class Importer:
             settled = replace(self._settled(stream, node), index=NOWHERE)
             self.settled_chains[key] = stream.chain, settled
         _, found = self.settled_chains[key]
-        return replace(found, shape=stream.shape, index=stream.index, label=stream.label)
+        return replace(
+            found, shape=stream.shape, index=stream.index, label=stream.label, dtype=stream.dtype
+        )
 
     def rounded(self, stream: Stream, node: Node) -> Stream:
         """A tensor that several nodes read: rounded once for all, if a rounding waits last."""

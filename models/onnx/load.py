@@ -15,7 +15,6 @@ from onnx import defs
 
 from .. import ops
 from ..border import Border
-from ..exact import Affine, Chain
 from ..fixed import Grid, ProgramError
 from ..program import INPUT, Edge, Program
 from .budget import Exhausted, check_elements
@@ -23,10 +22,11 @@ from .constants.constant import Constant, blamed, is_float, limits_of, sized
 from .constants.folding import cost, fold, foldable
 from .ends import BITS_MAX, answer, channels_first, finish, layout
 from .graph import MICROSOFT, ONNX, QONNX, Graph, Node, Tensor
-from .importer import ONE, RAW, ZERO, Form, Importer, Stream, Unknown, Value
+from .importer import Form, Importer
 from .nodes import HANDLERS
 from .parameters import Attributes
 from .read import read
+from .streams import RAW, Stream, Unknown, Value
 
 SAME_SHAPE = {
     "Elu", "Selu", "Celu", "Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Softplus", "Softsign",
@@ -176,9 +176,20 @@ def _take(importer: Importer, node: Node) -> None:
         values = [inputs[0] if same and inputs[0] is not None else Unknown()]
     for name, value in zip(node.outputs, [*values, *[Unknown()] * len(node.outputs)], strict=False):
         if name:
-            if importer.readers[name] > 1 and isinstance(value, Stream):
-                value = importer.rounded(value, node)
-            importer.values[name] = value
+            importer.values[name] = _shared(importer, node, name, value)
+
+
+def _shared(importer: Importer, node: Node, name: str, value: Value) -> Value:
+    """A value, rounded once for all where several nodes read it."""
+    if importer.readers[name] < 2 or not isinstance(value, Stream):
+        return value
+    try:
+        return importer.rounded(value, node)
+    except Exhausted:
+        raise
+    except ProgramError as error:
+        importer.obstacle(str(error))
+        return Unknown()
 
 
 def _values(importer: Importer, node: Node, inputs: Sequence[Value | None]) -> Sequence[Value]:
@@ -263,7 +274,7 @@ def _program(importer: Importer, name: str) -> Program | None:
     source = importer.realised(stream.source)
     if source == INPUT:
         source = importer.emit("output", ops.Reshape(importer.edge(stream).shape), source)
-    border = answer(_oriented(stream.chain), name_of_finish, stream.shape, stream.index)
+    border = answer(stream.affine, name_of_finish, stream.shape, stream.index)
     kept = _ancestors(importer, source)
     assert importer.border is not None
     own = _shape(graph.inputs[0])[1]
@@ -277,10 +288,6 @@ def _program(importer: Importer, name: str) -> Program | None:
         border,
         {"from": "ONNX", "forms": {form.node: form.form for form in importer.forms}},
     )
-
-
-def _oriented(chain: Chain) -> Affine:
-    return chain[0] if chain else Affine(ONE, ZERO)  # type: ignore[return-value]
 
 
 def _ancestors(importer: Importer, last: str) -> set[str]:

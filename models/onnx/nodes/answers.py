@@ -11,8 +11,9 @@ from ...exact import Finish, Sigmoid, Tanh
 from ...fixed import ProgramError
 from ..constants.constant import Constant
 from ..graph import Node
-from ..importer import Importer, Stream, Unknown, Value
+from ..importer import Importer
 from ..parameters import Attributes
+from ..streams import Stream, Unknown, Value
 from ..uniform import BITS_MAX
 from .handler import handles
 

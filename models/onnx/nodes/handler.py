@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from inspect import getdoc
 
 from ..graph import ONNX, Node
-from ..importer import Importer, Value
+from ..importer import Importer
 from ..parameters import Attributes
+from ..streams import Value
 
 Run = Callable[[Importer, Node, Attributes], Value | tuple[Value, ...]]
 

@@ -15,9 +15,10 @@ from ...fixed import Ints, ProgramError
 from ...rounding import HALF_EVEN
 from ..constants.constant import Constant, blamed, exactly, limits_of
 from ..graph import MICROSOFT, Node
-from ..importer import Importer, Stream, Value
+from ..importer import Importer
 from ..parameters import Attributes
 from ..quantisers import Quantiser, pair
+from ..streams import Stream, Value
 from .handler import handles
 from .joins import add_streams, concatenate
 from .linear import convolve, multiply

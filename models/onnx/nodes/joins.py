@@ -10,9 +10,11 @@ from ... import ops
 from ...exact import Affine, Fractions, extended
 from ...fixed import ProgramError
 from ..budget import check_elements
+from ..drafting import Join
 from ..graph import Node
-from ..importer import Importer, Join, Stream, Value
+from ..importer import Importer
 from ..parameters import Attributes
+from ..streams import Stream, Value
 from .handler import handles
 
 BITS_MAX = 48

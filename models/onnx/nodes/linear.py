@@ -13,8 +13,9 @@ from ...fixed import Ints, ProgramError
 from ..budget import check_elements
 from ..constants.constant import Constant, blamed
 from ..graph import Node
-from ..importer import ONE, Importer, Stream, Value
+from ..importer import Importer
 from ..parameters import Attributes
+from ..streams import ONE, Stream, Value
 from .handler import handles
 from .weights import Rows, integer_rows, stand_in
 from .windows import Windowing, windowing

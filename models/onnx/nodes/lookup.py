@@ -13,7 +13,8 @@ from ...fixed import ProgramError
 from ...rounding import FLOOR
 from ..constants.constant import blamed
 from ..graph import Node
-from ..importer import ZERO, Importer, Stream
+from ..importer import Importer
+from ..streams import ZERO, Stream
 from ..uniform import BITS_MAX
 
 

@@ -26,8 +26,9 @@ from ...fixed import ProgramError
 from ...rounding import CEIL, DOWN, FLOOR, HALF_EVEN
 from ..constants.constant import DTYPES, Constant, blamed, is_float, limits_of, root
 from ..graph import Node
-from ..importer import ZERO, Importer, Stream, Value
+from ..importer import Importer
 from ..parameters import Attributes
+from ..streams import ZERO, Stream, Value
 from .handler import handles
 from .joins import add_streams
 from .lookup import ends, whole

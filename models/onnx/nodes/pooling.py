@@ -14,10 +14,11 @@ from ...fixed import Ints, ProgramError
 from ..budget import CHANNELS_MAX
 from ..constants.constant import Constant
 from ..graph import Node
-from ..importer import ZERO, Importer, Stream, Value
+from ..importer import Importer
 from ..parameters import Attributes
+from ..streams import ZERO, Stream, Value
 from .handler import handles
-from .windows import Pair, Windowing, windowing
+from .windows import Pair, pooling, taps_inside
 
 
 @handles("MaxPool")
@@ -35,7 +36,7 @@ def max_pool(importer: Importer, node: Node, attributes: Attributes) -> Value:
 def pool_max(importer: Importer, node: Node, attributes: Attributes, x: Stream) -> Stream:
     """The largest value of each window."""
     x = importer.images(node, rising(importer, node, x))
-    shape, _ = _pooling(node, attributes, x)
+    shape, _ = pooling(node, attributes, _size(x), len(x.shape) == 2)
     order = importer.channel_order(x)
     lowest = importer.edge(x).grid.lo
     source = x.source
@@ -67,6 +68,11 @@ def rising(importer: Importer, node: Node, x: Stream) -> Stream:
     return replace(x, source=source, chain=chain)
 
 
+def _size(images: Stream) -> Pair:
+    """Rows and columns."""
+    return images.index.shape[0], images.index.shape[1]
+
+
 @handles("AveragePool")
 def average_pool(importer: Importer, node: Node, attributes: Attributes) -> Value:
     """AveragePool.
@@ -81,8 +87,8 @@ def pool_average(importer: Importer, node: Node, attributes: Attributes, x: Stre
     """The mean of each window."""
     include = attributes.flag("count_include_pad", False)
     x = importer.images(node, importer.settled(x, node))
-    shape, asked = _pooling(node, attributes, x)
-    size = x.index.shape[:2]
+    shape, asked = pooling(node, attributes, _size(x), len(x.shape) == 2)
+    size = _size(x)
     order = importer.channel_order(x)
     source, zero = x.source, 0
     if shape.pads(size):
@@ -93,7 +99,7 @@ def pool_average(importer: Importer, node: Node, attributes: Attributes, x: Stre
     source = importer.emit(f"{node.name}_sum", ops.SumPool(taps), source)
     chain = extended((), Affine(x.affine.scale, x.affine.offset * taps))
     result = importer.image_result(source, x, chain, node.name, order)
-    counts = _counts(shape, asked if include else (0, 0, 0, 0), size)
+    counts = taps_inside(shape, asked.padding if include else (0, 0, 0, 0), size)
     different, place = np.unique(counts, return_inverse=True)
     inverse = fraction_array(*(Fraction(1, count) for count in different.tolist()))
     if len(different) > 1 and counts.size * x.channels > CHANNELS_MAX:
@@ -106,48 +112,6 @@ def pool_average(importer: Importer, node: Node, attributes: Attributes, x: Stre
         inverse = inverse[place].reshape(1, *counts.shape[3 - len(x.shape) :])
     result, (scale,) = importer.parameters(node, result, inverse)
     return result.applied(Affine(scale, ZERO), node.name)
-
-
-def _counts(shape: Windowing, padding: tuple[int, int, int, int], size: Pair) -> Ints:
-    """How many taps of each position lie inside the image and `padding` around it."""
-    window = shape.window()
-    rows, columns = window.rows(size[0]), window.columns(size[1])
-    top, left, bottom, right = padding
-    inside_rows = ((rows >= -top) & (rows < size[0] + bottom)).sum(1)
-    inside_columns = ((columns >= -left) & (columns < size[1] + right)).sum(1)
-    return inside_rows[:, None] * inside_columns
-
-
-def _pooling(
-    node: Node, attributes: Attributes, x: Stream
-) -> tuple[Windowing, tuple[int, int, int, int]]:
-    """The window with what ceil_mode adds at the end, and the padding as it was asked for."""
-    size: Pair = x.index.shape[:2]  # type: ignore[assignment]
-    asked = windowing(node, attributes, None, size, len(x.shape) == 2)
-    shape = _extended(attributes, asked, size)
-    if int(_counts(shape, (0, 0, 0, 0), size).min()) == 0:
-        raise ProgramError(
-            f"{node}: a window of it holds padding alone, with kernel {asked.kernel}, dilations "
-            f"{asked.dilation} and pads {asked.padding}; pad less"
-        )
-    return shape, asked.padding
-
-
-def _extended(attributes: Attributes, asked: Windowing, size: Pair) -> Windowing:
-    """The window with what ceil_mode adds at the end."""
-    if not attributes.flag("ceil_mode", False):
-        return asked
-    padding = list(asked.padding)
-    for axis in (0, 1):
-        reach = (asked.kernel[axis] - 1) * asked.dilation[axis] + 1
-        before, stride = asked.padding[axis], asked.stride[axis]
-        total = size[axis] + before + asked.padding[axis + 2]
-        positions = -(-(total - reach) // stride) + 1
-        # A window that would start behind the image and its left padding is left out.
-        if (positions - 1) * stride >= size[axis] + before:
-            positions -= 1
-        padding[axis + 2] += max(0, (positions - 1) * stride + reach - total)
-    return replace(asked, padding=tuple(padding))
 
 
 @handles("GlobalAveragePool")

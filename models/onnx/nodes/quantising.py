@@ -22,9 +22,10 @@ from ...rounding import HALF_EVEN
 from ..constants.constant import Constant, blamed
 from ..ends import threshold_axis
 from ..graph import MICROSOFT, QONNX, Node
-from ..importer import ONE, ZERO, Importer, Stream, Value
+from ..importer import Importer
 from ..parameters import Attributes
 from ..quantisers import BIPOLAR, Inputs, Quantiser, dequantiser, quantiser, truncation
+from ..streams import ONE, ZERO, Stream, Value
 from .handler import handles
 
 WIDE = 1 << 62

@@ -15,8 +15,9 @@ from ...fixed import Ints, ProgramError
 from ..constants.constant import Constant, Refused, blamed
 from ..constants.folding import fold
 from ..graph import Node
-from ..importer import Importer, Stream, Value
+from ..importer import Importer
 from ..parameters import Attributes
+from ..streams import Stream, Value
 from .handler import handles
 from .lookup import look_up
 from .windows import shortened

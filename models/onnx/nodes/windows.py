@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from ... import ops
-from ...fixed import ProgramError
+from ...fixed import Ints, ProgramError
 from ...program import MAX_ELEMENTS
 from ..graph import Node
 from ..parameters import Attributes
@@ -128,6 +128,44 @@ def shortened(values: object) -> str:
     """A list for a message."""
     text = str(values)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def pooling(
+    node: Node, attributes: Attributes, size: Pair, flat: bool
+) -> tuple[Windowing, Windowing]:
+    """The window of a pool with what ceil_mode adds at the end, and as it was asked for.
+
+    Each window holds at least one value of the image, so that padding never wins and no mean is of
+    nothing.
+    """
+    asked = windowing(node, attributes, None, size, flat)
+    shape = asked
+    if attributes.flag("ceil_mode", False):
+        padding = list(asked.padding)
+        for axis in (0, 1):
+            reach = (asked.kernel[axis] - 1) * asked.dilation[axis] + 1
+            before, stride = padding[axis], asked.stride[axis]
+            beyond = size[axis] + before + padding[axis + 2] - reach
+            # No window starts behind the image and the padding before it.
+            last = min(-(-beyond // stride), (size[axis] + before - 1) // stride)
+            padding[axis + 2] += max(0, last * stride - beyond)
+        shape = replace(asked, padding=(padding[0], padding[1], padding[2], padding[3]))
+    if int(taps_inside(shape, (0, 0, 0, 0), size).min()) == 0:
+        raise ProgramError(
+            f"{node}: a window of it holds padding alone, with kernel {asked.kernel}, dilations "
+            f"{asked.dilation} and pads {asked.padding}; pad less"
+        )
+    return shape, asked
+
+
+def taps_inside(shape: Windowing, padding: tuple[int, int, int, int], size: Pair) -> Ints:
+    """How many taps of each position lie inside the image and `padding` around it."""
+    window = shape.window()
+    rows, columns = window.rows(size[0]), window.columns(size[1])
+    top, left, bottom, right = padding
+    down = ((rows >= -top) & (rows < size[0] + bottom)).sum(1)
+    across = ((columns >= -left) & (columns < size[1] + right)).sum(1)
+    return down[:, None] * across
 
 
 def _pair(values: tuple[int, ...]) -> Pair:

@@ -9,12 +9,11 @@ from math import prod
 import numpy as np
 
 from ... import ops
-from ...fixed import Ints
 from ...program import MAX_ELEMENTS
 from ..constants.arithmetic import alike
 from ..constants.constant import Refused, common_shape
 from ..constants.rules import Call, Results, Rules, enter
-from ..nodes.windows import Pair, Windowing, windowing
+from ..nodes.windows import Windowing, pooling, taps_inside, windowing
 from .numbers import Numbers, Whole, bits, number, product, wide
 from .rules import mean, reals
 
@@ -192,7 +191,7 @@ def average_pool(call: Call) -> Results:
     shape, asked, flat = _pooling(call, x)
     total = _pooled(x, shape, ops.SumPool(prod(shape.kernel)), flat)
     size = _image(x).shape[2:]
-    counts = _counts(shape, asked.padding if include else (0, 0, 0, 0), (size[0], size[1]))
+    counts = taps_inside(shape, asked.padding if include else (0, 0, 0, 0), (size[0], size[1]))
     counts = counts[0] if flat else counts
     return (total * Numbers.held(counts, Fraction(1)).inverse()).constant(call[0].dtype)
 
@@ -218,37 +217,11 @@ def _pooling(call: Call, x: Numbers) -> tuple[Windowing, Windowing, bool]:
     """The windows with what ceil_mode adds at the end, as they were asked for, and if 1-D."""
     if len(x.shape) not in (3, 4) or min(x.shape) < 1:
         raise Refused(f"images with one or two axes are pooled, not {x.shape}; reshape them")
-    flat, image = len(x.shape) == 3, _image(x)
-    size = image.shape[2], image.shape[3]
-    asked = windowing(call.node, call.attributes, None, size, flat)
-    padding = list(asked.padding)
-    for axis in (0, 1, 2, 3):
-        reach = (asked.kernel[axis % 2] - 1) * asked.dilation[axis % 2] + 1
-        if padding[axis] >= reach:
-            raise Refused(
-                f"it pads {padding[axis]} beside a kernel that reaches {reach}, so that a window "
-                "holds padding alone; pad less"
-            )
-        if axis < 2 and call.attributes.flag("ceil_mode", False):
-            before, stride = padding[axis], asked.stride[axis]
-            beyond = size[axis] + before + padding[axis + 2] - reach
-            # No window starts behind the image and the padding before it.
-            last = min(-(-beyond // stride), (size[axis] + before - 1) // stride)
-            padding[axis + 2] += max(0, last * stride - beyond)
-    shape = replace(asked, padding=(padding[0], padding[1], padding[2], padding[3]))
-    places = shape.window().output_size(*size)
+    flat, size = len(x.shape) == 3, _image(x).shape[2:]
+    shape, asked = pooling(call.node, call.attributes, (size[0], size[1]), flat)
+    places = shape.window().output_size(size[0], size[1])
     check_elements(prod(places) * prod(shape.kernel) * x.shape[1])
     return shape, asked, flat
-
-
-def _counts(shape: Windowing, padding: tuple[int, int, int, int], size: Pair) -> Ints:
-    """How many taps of each place lie inside the image with `padding` around it."""
-    window = shape.window()
-    ends = size[0] + padding[2], size[1] + padding[3]
-    rows, columns = window.rows(size[0]), window.columns(size[1])
-    down = ((rows >= -padding[0]) & (rows < ends[0])).sum(1)
-    across = ((columns >= -padding[1]) & (columns < ends[1])).sum(1)
-    return down[:, None] * across
 
 
 @enter(LAYERS, "GlobalAveragePool", "GlobalMaxPool")
