@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,14 @@ def networks(folder: Path) -> Iterator[Sample]:
     for recipe in RECIPES:
         row = ("ONNX Runtime", NETWORKS[recipe.network], recipe.format)
         per = "channel" if recipe.per_channel else "tensor"
-        make = lambda recipe=recipe: quantised(recipe, folder)  # noqa: E731
+        make = partial(quantised, recipe, folder)
         yield Sample(str(recipe), row, "8", per, make, frames)
     for path in sorted((ROOT / "tests" / "data").glob("brevitas_*.onnx")):
         _, shape, bits, *rest = path.stem.split("_")
         row = ("Brevitas", NETWORKS[shape], "QCDQ" if "qcdq" in rest else "QONNX")
         per = "channel" if "channel" in rest else "tensor"
         yield Sample(
-            path.stem, row, bits.removesuffix("bit"), per, lambda path=path: onnx.load(path), frames
+            path.stem, row, bits.removesuffix("bit"), per, partial(onnx.load, path), frames
         )
 
 

@@ -1,13 +1,14 @@
 """The files that the command line reads and writes: arrays and foldings."""
 
+import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitwright.models.container import replace_file
 from bitwright.models.fixed import ProgramError
 
 Array = NDArray[Any]
@@ -34,13 +35,9 @@ def read_array(path: Path, option: str) -> Array:
 
 def save_array(path: Path, values: Array) -> None:
     """Write a .npy file beside `path`, then rename it: a reader sees all of it or none."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    data = io.BytesIO()
+    np.save(data, values, allow_pickle=False)
+    replace_file(path, data.getvalue())
 
 
 def read_fold(path: Path | None) -> dict[str, dict[str, int]] | None:

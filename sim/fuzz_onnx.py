@@ -33,8 +33,7 @@ from typing import Any
 from ..models.fixed import ProgramError
 from .spoil import models, variant
 
-SECONDS = 10.0
-"""A few nodes on tensors of the largest size that is taken need a third of it."""
+SECONDS = 5.0
 MEMORY = 1 << 30
 START_SECONDS = 120.0
 """For a worker to import everything, on a busy machine."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..hw.design import Design, Instance, Stream
+from ..models.container import replace_file
 from ..models.fixed import Ints
 from ..models.memory import forms
 from ..models.ops import DepthwiseDot, Dot, Window
@@ -322,12 +322,7 @@ def write_report(path: str | Path, runs: Sequence[NetworkRun], title: str = "bit
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(render(runs, title), encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    replace_file(path, render(runs, title).encode())
     return path
 
 

@@ -306,7 +306,7 @@ def mul(importer: Importer, node: Node, attributes: Attributes) -> Value:
 def div(importer: Importer, node: Node, attributes: Attributes) -> Value:
     """Div.
 
-    By a constant that broadcasts, absorbed.
+    By a constant that broadcasts, absorbed; integers are divided towards zero.
     """
     x = importer.stream(node)
     divisor = _constant(importer, node, 1, x)

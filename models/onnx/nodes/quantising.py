@@ -104,7 +104,8 @@ def dequantize_linear(importer: Importer, node: Node, attributes: Attributes) ->
 def dynamic(importer: Importer, node: Node, attributes: Attributes) -> Value:
     """DynamicQuantizeLinear.
 
-    Refused, since its scale follows from each input; quantise statically.
+    Refused, since its scale follows from each input: quantise statically, or run it in the
+    reference.
     """
     raise ProgramError(
         f"{node}: its scale is computed from each input at run time, and hardware needs constants; "
