@@ -11,6 +11,7 @@ from bitwright.codegen.bench import Trial
 from bitwright.codegen.folding import build
 from bitwright.codegen.verilog import write_rtl
 from bitwright.hw.design import Design
+from bitwright.models import container
 from bitwright.models.fixed import BINARY, Grid, ProgramError, unsigned
 from bitwright.models.ops import Add, Dot, Requantise, Thresholds, Window
 from bitwright.models.program import Edge, Node, Program
@@ -147,13 +148,16 @@ def test_report_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.Monkey
     assert write_report(path, [run_of(convolution())]) == path
     before = path.read_text()
 
-    def interrupted(self: Path, *_: object, **__: object) -> None:
-        self.touch()
+    beside: list[Path] = []
+
+    def interrupted(_: int) -> None:
+        beside.extend(p for p in path.parent.iterdir() if p != path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", interrupted)
+    monkeypatch.setattr(container.os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_report(path, [run_of(branched())])
+    assert len(beside) == 1, "nothing had been written beside the report"
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
     assert path.read_text() == before
 
