@@ -1,4 +1,4 @@
-"""Trained networks that come with bitwright, the data they were trained on, and the scripts."""
+"""Networks that come with bitwright: trained ones with their scripts, and published shapes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from .. import saved
 from ..network import Network
 from ..program import Program
+from .shapes import SHAPES
 
 _HERE = Path(__file__).parent
 
@@ -51,15 +52,35 @@ class ProgramEntry:
     def describe(self) -> dict[str, Any]:
         """Name, shapes, range and accuracy."""
         program = self.load()
-        grid = program.input.grid
-        return {
-            "name": self.name,
-            "kind": "integer program",
-            "input_shape": list(program.input.shape),
-            "input_range": [grid.lo, grid.hi],
-            "output_shape": list(program.output.shape),
-            "accuracy": program.metadata["accuracy"],
-        }
+        accuracy = program.metadata["accuracy"]
+        return _described(self.name, "integer program", program, accuracy)
+
+
+@dataclass(frozen=True)
+class ShapeEntry:
+    """A published shape with random weights (`shapes.py`)."""
+
+    name: str
+
+    def load(self) -> Program:
+        """Make the program."""
+        return SHAPES[self.name]()
+
+    def describe(self) -> dict[str, Any]:
+        """Name, shapes and range; random weights have no accuracy."""
+        return _described(self.name, "shape, random weights", self.load(), None)
+
+
+def _described(name: str, kind: str, program: Program, accuracy: float | None) -> dict[str, Any]:
+    grid = program.input.grid
+    return {
+        "name": name,
+        "kind": kind,
+        "input_shape": list(program.input.shape),
+        "input_range": [grid.lo, grid.hi],
+        "output_shape": list(program.output.shape),
+        "accuracy": accuracy,
+    }
 
 
 SEEDS = (0, 1, 2)
@@ -74,9 +95,9 @@ def networks() -> dict[str, FloatEntry]:
     }
 
 
-def programs() -> dict[str, ProgramEntry]:
+def programs() -> dict[str, ProgramEntry | ShapeEntry]:
     """The integer programs, by name; without a number: seed 0."""
-    found = [
+    found: list[ProgramEntry | ShapeEntry] = [
         ProgramEntry("digits-bwnh", "digits_bwnh_a8.npz"),
         ProgramEntry("digits-bwnh-a4", "digits_bwnh_a4.npz"),
         ProgramEntry("digits-int8", "digits_int8_a8.npz"),
@@ -84,11 +105,12 @@ def programs() -> dict[str, ProgramEntry]:
             ProgramEntry(_numbered("digits-binary", seed), f"digits_binary_seed{seed}.npz")
             for seed in SEEDS
         ),
+        *(ShapeEntry(name) for name in SHAPES),
     ]
     return {entry.name: entry for entry in found}
 
 
-def entries() -> list[FloatEntry | ProgramEntry]:
+def entries() -> list[FloatEntry | ProgramEntry | ShapeEntry]:
     """Everything in the zoo."""
     return [*networks().values(), *programs().values()]
 
