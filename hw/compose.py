@@ -117,8 +117,8 @@ class Composer:
         """Every wait of a stage for another."""
         beats = self.streams[0].port.beats
         arcs = [
-            self._joined(SOURCE, Arc(SOURCE, "o", 0, after(beats))),
-            self._joined(SOURCE, Arc("o", SOURCE, 1, after(beats, 1))),
+            self.joined(SOURCE, Arc(SOURCE, "o", 0, after(beats))),
+            self.joined(SOURCE, Arc("o", SOURCE, 1, after(beats, 1))),
         ]
         for name in self.instances:
             arcs += self.arcs_of(name)
@@ -126,7 +126,7 @@ class Composer:
 
     def arcs_of(self, name: str) -> list[Arc]:
         """The waits that one unit makes its own stages and its neighbours' observe."""
-        return [self._joined(name, arc) for arc in self.instances[name].timing.arcs]
+        return [self.joined(name, arc) for arc in self.instances[name].timing.arcs]
 
     def graph(self, gates: Mapping[str, np.ndarray]) -> Graph:
         """The timed event graph; gates: stall patterns of "source" and "sink"."""
@@ -151,7 +151,8 @@ class Composer:
         stage, at = timing.takes[port]
         return f"{name}.{stage}", at, timing.stages[stage]
 
-    def _joined(self, name: str, arc: Arc) -> Arc:
+    def joined(self, name: str, arc: Arc) -> Arc:
+        """A wait of one unit's stages and ports as one of the graph's stages."""
         source, destination, index = f"{name}.{arc.src}", f"{name}.{arc.dst}", arc.index
         if name == SOURCE:
             source = destination = SOURCE
