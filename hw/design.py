@@ -20,7 +20,17 @@ from .fifo import Fifo
 from .fork import Fork
 from .naming import identifiers
 from .schedule import Graph
-from .unit import Fold, Place, Port, check_fold, foldings, input_names, output_names, ports
+from .unit import (
+    DEFAULT_LEVELS,
+    Fold,
+    Place,
+    Port,
+    check_fold,
+    foldings,
+    input_names,
+    output_names,
+    ports,
+)
 from .window import Buffered
 
 
@@ -31,11 +41,13 @@ class Design:
     folds: the folding of each node of the program (by its own name).
     depths: entries of each buffer and words of each window's ring, by instance name; what is
     absent gets the least that works.
+    levels: levels of logic that a stage of any unit may hold (see `levels.levels_for`).
     """
 
     program: Program
     folds: Mapping[str, Fold]
     depths: Mapping[str, int]
+    levels: int = DEFAULT_LEVELS
 
     @cached_property
     def _built(self) -> tuple[tuple[Instance, ...], tuple[Stream, ...]]:
@@ -181,7 +193,7 @@ class _Builder:
         edges = self.program.edges
         inputs = tuple(edges[name] for name in node.inputs)
         fold = self.design.folds.get(node.name, Fold())
-        place = Place(inputs, edges[node.name], fold)
+        place = Place(inputs, edges[node.name], fold, self.design.levels)
         check_fold(node.name, node.op, place)
         name = self.safe[node.name]
         op = node.op
@@ -250,7 +262,8 @@ class _Builder:
         self._stream(edge, name, at, consumer, lanes)
 
     def _add(self, name: str, op: Any, edge: str, fold: Fold) -> Instance:
-        place = Place((self.program.edges[edge],), self.program.edges[edge], fold)
+        carried = self.program.edges[edge]
+        place = Place((carried,), carried, fold, self.design.levels)
         self.instances.append(Instance(name, op, place))
         return self.instances[-1]
 
