@@ -14,6 +14,7 @@ from amaranth.lib import memory
 
 from ..models.fixed import Grid, Ints
 from ..models.ops import Dot
+from .constant_dot import ConstantMatrixVector, constant_timing, is_constant, stages
 from .elastic import (
     accumulator,
     counters,
@@ -76,6 +77,8 @@ def weight_rows(op: Dot, fold: Fold) -> Ints:
 
 @timing.register
 def _(op: Dot, place: Place) -> Timing:
+    if is_constant(op, place):
+        return constant_timing(op, place)
     rows, columns = folded(op, place.fold)
     vectors = place.inputs[0].elements // op.weights.shape[1]
     step = np.arange(vectors * rows * columns, dtype=np.int64).reshape(vectors, rows, columns)
@@ -92,13 +95,13 @@ def _(op: Dot, place: Place) -> int:
 
 @fill.register
 def _(op: Dot, place: Place) -> int:
-    return folded(op, place.fold)[1] + 2
+    return stages(op) if is_constant(op, place) else folded(op, place.fold)[1] + 2
 
 
 @tail.register
 def _(op: Dot, place: Place) -> int:
     rows, columns = folded(op, place.fold)
-    return (rows - 1) * columns + 3
+    return stages(op) if is_constant(op, place) else (rows - 1) * columns + 3
 
 
 class MatrixVector(Unit):
@@ -200,7 +203,7 @@ class MatrixVector(Unit):
 
 @component.register
 def _(op: Dot, place: Place) -> Unit:
-    return MatrixVector(op, place)
+    return (ConstantMatrixVector if is_constant(op, place) else MatrixVector)(op, place)
 
 
 def lanes(inputs: Grid, weights: Grid) -> Part:
