@@ -16,6 +16,7 @@ from amaranth.lib import memory
 
 from ..models.fixed import Grid, Ints
 from ..models.ops import Dot
+from .constant_dot import ConstantMatrixVector, constant_stages, constant_timing, is_constant
 from .elastic import (
     accumulator,
     counter,
@@ -159,6 +160,8 @@ def plan(op: Dot, place: Place) -> Plan:
 
 @timing.register
 def _(op: Dot, place: Place) -> Timing:
+    if is_constant(op, place):
+        return constant_timing(op, place)
     rows, columns = folded(op, place.fold)
     vectors = place.inputs[0].elements // op.weights.shape[1]
     step = np.arange(vectors * rows * columns, dtype=np.int64).reshape(vectors, rows, columns)
@@ -176,12 +179,16 @@ def _(op: Dot, place: Place) -> int:
 
 @fill.register
 def _(op: Dot, place: Place) -> int:
+    if is_constant(op, place):
+        return constant_stages(op, place)
     return folded(op, place.fold)[1] - 1 + plan(op, place).stages
 
 
 @tail.register
 def _(op: Dot, place: Place) -> int:
     rows, columns = folded(op, place.fold)
+    if is_constant(op, place):
+        return constant_stages(op, place)
     return (rows - 1) * columns + plan(op, place).stages
 
 
@@ -288,4 +295,4 @@ def start_words(
 
 @component.register
 def _(op: Dot, place: Place) -> Unit:
-    return MatrixVector(op, place)
+    return (ConstantMatrixVector if is_constant(op, place) else MatrixVector)(op, place)
