@@ -143,7 +143,13 @@ def logic_tables(columns: np.ndarray) -> int:
 
 def distinct(bits: np.ndarray) -> int:
     """Columns that are neither constant nor copies: registers that Yosys keeps."""
-    return np.unique(bits[:, (bits != bits[0]).any(0)], axis=1).shape[1]
+    # Whole columns as machine words or byte strings: folding asks this of a million weights at once.
+    packed = np.packbits(bits[:, (bits != bits[0]).any(0)], axis=0)
+    columns = np.zeros((packed.shape[1], len(packed) + -len(packed) % 8), np.uint8)
+    columns[:, : len(packed)] = packed.T
+    if columns.shape[1] == 8:
+        return len(np.unique(columns.view(np.uint64)))
+    return len(set(map(bytes, columns)))
 
 
 def registered(bits: np.ndarray) -> int:
