@@ -1,6 +1,6 @@
 """What folding may choose from: cycles, lanes and area of every folding of every layer, and links.
 
-Area is `hw.cost`'s estimate, and what stands in for it beyond its calibration.  Links (width
+Area is `hw.cost`'s estimate, and beyond its calibration what `cost.area` says instead.  Links (width
 converters, forks and buffers) depend on the lanes at both ends, so they belong to a pair of
 choices.  Buffers and rings count at the least depth that works: how deep they become is known only
 from the schedule of a folding.
@@ -135,13 +135,16 @@ class Choices:
 
     def link(self, wire: Wire, have: int, want: int) -> Ints:
         """Area of the converters and the buffer of a wire between so many lanes."""
-        meeting = lcm(have, want)
-        area = self._link(Fifo(LEAST_BUFFER), wire.source, Fold(meeting))
-        if meeting > have:
-            area = area + self._link(Widen(), wire.source, Fold(meeting, have))
-        if meeting > want:
-            area = area + self._link(Narrow(), wire.source, Fold(want, meeting))
-        return area
+        key = (wire.source, have, want)
+        if key not in self._areas:
+            meeting = lcm(have, want)
+            area = self._link(Fifo(LEAST_BUFFER), wire.source, Fold(meeting))
+            if meeting > have:
+                area = area + self._link(Widen(), wire.source, Fold(meeting, have))
+            if meeting > want:
+                area = area + self._link(Narrow(), wire.source, Fold(want, meeting))
+            self._areas[key] = area
+        return self._areas[key]
 
     def _link(self, op: Any, source: str, fold: Fold) -> Ints:
         edge: Edge = self.program.edges[source]

@@ -17,6 +17,7 @@ from ..hw.cost import RESOURCES
 from ..models.fixed import Ints
 from ..models.program import INPUT
 from .choices import Choice, Choices, Wire
+from .price import price_of
 
 GAP = 0.5
 """Prices are integers: what is nearer than one is equal."""
@@ -43,7 +44,7 @@ def _without_beaten(
     No worse in price and in each limited resource: any folding with the one is as good with the
     other.  Readers of a shared input stay whole, as the widest of them decides for all.
     """
-    measures = np.array([price, *(_unit_of(name) for name in limits)]).T
+    measures = np.array([price, *(price_of(name, choices.family) for name in limits)]).T
     shared = _shared(choices)
     readers = {wire.reader for wire in shared}
     kept = dict(fast)
@@ -52,10 +53,6 @@ def _without_beaten(
             worse = _differences(choices, kept, layer, measures).max(-1) <= 0
             kept[layer] = [every[k] for k in _survivors(worse)]
     return kept
-
-
-def _unit_of(name: str) -> Ints:
-    return np.array([int(name == resource) for resource in RESOURCES])
 
 
 def _shared(choices: Choices) -> tuple[Wire, ...]:
@@ -215,10 +212,9 @@ class _Model:
         lp.a_matrix_.index_ = np.array([column for row in entries for column in row])
         lp.a_matrix_.value_ = np.array([value for row in entries for value in row.values()])
         kinds = highspy.HighsVarType
-        lp.integrality_ = [kinds.kInteger] * whole + [kinds.kContinuous] * (
-            len(self.areas) - whole
-        )
-        solver = highspy.Highs()
+        lp.integrality_ = [kinds.kInteger] * whole + [kinds.kContinuous] * (len(self.areas) - whole)
+        # The class above it prints a banner when it is made; standard output is not ours to spoil.
+        solver = highspy._Highs()  # pyright: ignore[reportPrivateUsage]
         options = {"output_flag": False, "threads": 1, "mip_rel_gap": 0.0, "mip_abs_gap": GAP}
         for name, value in options.items():
             solver.setOptionValue(name, value)

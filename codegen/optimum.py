@@ -48,7 +48,7 @@ class Optimum:
 def least(
     choices: Choices, target: int, price: Ints, limits: Mapping[str, int] | None = None
 ) -> Optimum | None:
-    """The least `price` (per unit of each resource) with at most `target` cycles a frame.
+    """The least `price` (per one of each resource) with at most `target` cycles a frame.
 
     limits: most of a resource; None: no folding meets them, or none the target.
     """
@@ -124,9 +124,7 @@ def _open_states(choices: Choices, fast: Mapping[str, Sequence[Choice]]) -> int:
 class _Sweep:
     """One pass over the layers; `cost` holds the least price of each combination of open lanes."""
 
-    def __init__(
-        self, choices: Choices, fast: Mapping[str, Sequence[Choice]], price: Ints
-    ) -> None:
+    def __init__(self, choices: Choices, fast: Mapping[str, Sequence[Choice]], price: Ints) -> None:
         self.choices, self.fast, self.price = choices, fast, price
         self.open: list[str] = []
         self.unread = {layer: len(choices.from_source(layer)) for layer in fast}
@@ -177,7 +175,9 @@ class _Sweep:
     def _trace(self) -> dict[str, Choice]:
         """Follow the best choices back from the output."""
         chosen: dict[str, Choice] = {}
-        at = dict(zip(self.open, np.unravel_index(self.cost.argmin(), self.cost.shape), strict=True))
+        at = dict(
+            zip(self.open, np.unravel_index(self.cost.argmin(), self.cost.shape), strict=True)
+        )
         for layer, kept, gone, which, where in reversed(self.steps):
             state = (*(at[source] for source in kept), at[layer])
             chosen[layer] = self.fast[layer][which[state]]

@@ -116,9 +116,10 @@ def estimate(op: Any, place: Place, family: str = "ecp5") -> Estimate | None:
 def area(op: Any, place: Place, family: str = "ecp5") -> tuple[Estimate, bool]:
     """The estimate and True; where there is none, what stands in for it and False.
 
-    Stand-ins are for choosing between foldings, never to be shown as estimates: the fit beyond its
-    range, and for an operator without features a LUT and a register per bit of its ports.  Raises
-    ProgramError for a family without a fit.
+    Stand-ins are for choosing between foldings and are never shown as estimates: the fit beyond its
+    range with twice the LUTs, so that it is taken where nothing calibrated comes near, and for an
+    operator without features a LUT and a register per bit of its ports.  Raises ProgramError for a
+    family without a fit.
     """
     fitted = model(family)
     if fitted is None:
@@ -133,7 +134,10 @@ def area(op: Any, place: Place, family: str = "ecp5") -> tuple[Estimate, bool]:
         return Estimate(bits, bits, 0, 0), False
     found = features(op, place)
     estimated = fitted.estimate(found)
-    return estimated or fitted.extrapolate(found), estimated is not None
+    if estimated is not None:
+        return estimated, True
+    beyond = fitted.extrapolate(found)
+    return replace(beyond, lut=2 * beyond.lut), False
 
 
 def error(family: str = "ecp5") -> dict[str, Any]:

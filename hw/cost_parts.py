@@ -160,7 +160,14 @@ def registered(bits: np.ndarray) -> int:
 def as_bits(values: Ints, grid: Grid) -> np.ndarray:
     """Rows (D, lanes) of values as bits (D, lanes * grid.bits)."""
     codes = grid.encode(values)
-    return ((codes[:, :, None] >> np.arange(grid.bits)) & 1).astype(bool).reshape(len(codes), -1)
+    if grid.bits == 1:
+        bits = codes.astype(bool)
+    elif grid.bits <= 8:
+        octets = codes.astype(np.uint8)[:, :, None]
+        bits = np.unpackbits(octets, axis=2, count=grid.bits, bitorder="little").view(bool)
+    else:
+        bits = ((codes[:, :, None] >> np.arange(grid.bits)) & 1).astype(bool)
+    return bits.reshape(len(codes), -1)
 
 
 def trailing_zeros(value: int, most: int) -> int:
