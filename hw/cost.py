@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..models.fixed import ProgramError
 from . import cost_channels as cost_channels
 from . import cost_matrix as cost_matrix
 from . import cost_requantise as cost_requantise
@@ -33,7 +34,7 @@ from . import cost_streams as cost_streams
 from .cost_parts import Features as Features
 from .cost_parts import features as features
 from .cost_parts import terms as terms
-from .unit import Place
+from .unit import Place, ports
 
 RESOURCES = ("lut", "ff", "bram", "dsp")
 
@@ -73,7 +74,19 @@ class Model:
         known = terms(of)
         if of.kind not in self.kinds or any(v > self.most.get(n, 0) for n, v in known.items()):
             return None
-        lut = of.parts.exact + sum(self.coefficients[n] * v for n, v in known.items() if v)
+        return self.extrapolate(of)
+
+    def extrapolate(self, of: Features) -> Estimate:
+        """The same sum without the limit of what was fitted.
+
+        A kind that was not fitted takes the coefficients of the kind it is a part of ("Dot.xnor"
+        for "Dot.xnor.unrolled"), and a LUT for each count of a feature where that has none either.
+        """
+        kind = of.kind
+        while kind not in self.kinds and "." in kind:
+            kind = kind.rpartition(".")[0]
+        known = terms(replace(of, kind=kind)).items()
+        lut = of.parts.exact + sum(self.coefficients.get(n, 1.0) * v for n, v in known if v)
         return Estimate(round(lut), of.parts.ff, of.parts.bram, of.parts.dsp)
 
 
@@ -98,6 +111,33 @@ def estimate(op: Any, place: Place, family: str = "ecp5") -> Estimate | None:
     fitted = model(family)
     known = features.dispatch(type(op)) is not features.dispatch(object)
     return fitted.estimate(features(op, place)) if fitted and known else None
+
+
+def area(op: Any, place: Place, family: str = "ecp5") -> tuple[Estimate, bool]:
+    """The estimate and True; where there is none, what stands in for it and False.
+
+    Stand-ins are for choosing between foldings and are never shown as estimates: the fit beyond its
+    range with twice the LUTs, so that it is taken where nothing calibrated comes near, and for an
+    operator without features a LUT and a register per bit of its ports.  Raises ProgramError for a
+    family without a fit.
+    """
+    fitted = model(family)
+    if fitted is None:
+        files = sorted(Path(__file__).parent.glob("cost_*.json"))
+        raise ProgramError(
+            f"there is no area model of the family {family!r}; it is one of "
+            + ", ".join(file.stem.removeprefix("cost_") for file in files)
+        )
+    if features.dispatch(type(op)) is features.dispatch(object):
+        of = ports(op, place)
+        bits = sum(port.width for port in (*of.inputs, *of.outputs))
+        return Estimate(bits, bits, 0, 0), False
+    found = features(op, place)
+    estimated = fitted.estimate(found)
+    if estimated is not None:
+        return estimated, True
+    beyond = fitted.extrapolate(found)
+    return replace(beyond, lut=2 * beyond.lut), False
 
 
 def error(family: str = "ecp5") -> dict[str, Any]:

@@ -143,7 +143,13 @@ def logic_tables(columns: np.ndarray) -> int:
 
 def distinct(bits: np.ndarray) -> int:
     """Columns that are neither constant nor copies: registers that Yosys keeps."""
-    return np.unique(bits[:, (bits != bits[0]).any(0)], axis=1).shape[1]
+    # Whole columns as machine words or byte strings: folding asks this of a million weights at once.
+    packed = np.packbits(bits[:, (bits != bits[0]).any(0)], axis=0)
+    columns = np.zeros((packed.shape[1], len(packed) + -len(packed) % 8), np.uint8)
+    columns[:, : len(packed)] = packed.T
+    if columns.shape[1] == 8:
+        return len(np.unique(columns.view(np.uint64)))
+    return len(set(map(bytes, columns)))
 
 
 def registered(bits: np.ndarray) -> int:
@@ -154,7 +160,14 @@ def registered(bits: np.ndarray) -> int:
 def as_bits(values: Ints, grid: Grid) -> np.ndarray:
     """Rows (D, lanes) of values as bits (D, lanes * grid.bits)."""
     codes = grid.encode(values)
-    return ((codes[:, :, None] >> np.arange(grid.bits)) & 1).astype(bool).reshape(len(codes), -1)
+    if grid.bits == 1:
+        bits = codes.astype(bool)
+    elif grid.bits <= 8:
+        octets = codes.astype(np.uint8)[:, :, None]
+        bits = np.unpackbits(octets, axis=2, count=grid.bits, bitorder="little").view(bool)
+    else:
+        bits = ((codes[:, :, None] >> np.arange(grid.bits)) & 1).astype(bool)
+    return bits.reshape(len(codes), -1)
 
 
 def trailing_zeros(value: int, most: int) -> int:
