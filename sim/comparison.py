@@ -63,8 +63,9 @@ class Comparison:
 
     @property
     def clocks(self) -> list[str]:
-        """Where the clocks are from, each said once."""
-        return sorted({entry["clock"]["source"] for entry in self.entries if entry["clock"]})
+        """The clocks and where they are from, each said once."""
+        clocks = [entry["clock"] for entry in self.entries if entry["clock"]]
+        return list(dict.fromkeys(map(_said, clocks)))
 
     @property
     def areas(self) -> list[str]:
@@ -89,3 +90,9 @@ class Comparison:
     def dataflows(self) -> dict[str, str]:
         """What each dataflow of a systolic array is called."""
         return {flow: flow.replace("_", " ") for flow in DATAFLOWS}
+
+
+def _said(clock: Json) -> str:
+    """A clock in a few words: 80 MHz (assumed), or with its spread."""
+    spread = "" if clock["lowest"] is None else f", {clock['lowest']:.4g} to {clock['highest']:.4g}"
+    return f"{clock['mhz']:.4g} MHz ({clock['source']}{spread})"

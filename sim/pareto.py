@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .charts import Line, Picture, Text
-from .plots import DOT, Plane, Size
+from .plots import Plane, Size
 
 Json = Mapping[str, Any]
 
@@ -93,7 +93,7 @@ class Field:
         for point, dot in zip(self.points, rects, strict=True):
             labels.setdefault((dot.x, dot.y), []).append(str(point.number))
         texts += [
-            Text(x + DOT + 3, y + DOT + 6, ", ".join(numbers), "number")
+            Text(x - 3, y + 1, ", ".join(numbers), "number", "end")
             for (x, y), numbers in labels.items()
         ]
         title = f"{self.speed} against {self.area}"

@@ -22,7 +22,7 @@ class Size:
     height: int
 
 
-WIDE, NARROW = Size(760, 360), Size(344, 300)
+WIDE, NARROW = Size(960, 380), Size(344, 300)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def roof(of: Roofline, size: Size) -> Picture:
     ridges = {name: of.peak / moved.bits_per_cycle for name, moved in of.traffic.items()}
     xs = [*intensities.values(), *ridges.values()]
     plane = Plane.around(
-        size, xs, [of.achieved, of.peak, of.peak * 1.5],
+        size, xs, [min(of.achieved, of.peak / 20), of.peak],
         "multiply-adds per bit moved", "multiply-adds per cycle",
     )  # fmt: skip
     lines, texts = plane.frame()

@@ -337,7 +337,10 @@ def write_report(
 
 
 def write_comparison(
-    path: str | Path, designs: Sequence[Design], entries: Sequence[Json], title: str = "bitwright"
+    path: str | Path,
+    designs: Sequence[Design],
+    entries: Sequence[Json],
+    title: str = "bitwright comparison",
 ) -> Path:
     """Write the report of designs side by side and of each; entries: of `compare_designs`."""
     names = titles(entries)
