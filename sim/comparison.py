@@ -74,6 +74,11 @@ class Comparison:
         return list(dict.fromkeys(sentence for sentence in estimated if sentence))
 
     @property
+    def unknown(self) -> bool:
+        """True if the area of some design is not known."""
+        return any((entry["placed"] or entry["total"])["lut"] is None for entry in self.entries)
+
+    @property
     def measured(self) -> bool:
         """True if some design was simulated."""
         return any(entry["differences"] is not None for entry in self.entries)
