@@ -1,4 +1,4 @@
-"""What folding may choose from: cycles, lanes and area of every folding of every layer, and links.
+"""What folding may choose from: cycles, lanes and area of each folding of each layer, and links.
 
 Area is `hw.cost`'s estimate, and beyond its calibration what `cost.area` says instead.  Links (width
 converters, forks and buffers) depend on the lanes at both ends, so they belong to a pair of

@@ -108,10 +108,7 @@ class Lanes:
             case "sums":
                 return Operands(
                     add_layer(m, on.shared, self._most, f"{name}_all"),
-                    [
-                        add_layer(m, row, self._most, f"{name}_{k}")
-                        for k, row in enumerate(on.rows)
-                    ],
+                    [add_layer(m, row, self._most, f"{name}_{k}") for k, row in enumerate(on.rows)],
                 )
             case _:
                 valid = on.shared[0]

@@ -1,6 +1,7 @@
 """The steady state of a design: the schedule that repeats, frame for frame, or proof of none.
 
-With u[s][j] the cycle of step j in its frame and an interval of I cycles, a schedule that repeats is
+With u[s][j] the cycle of step j in its frame and an interval of I cycles, a schedule that repeats
+is
 
     u[s][j] >= u[s][j-1] + 1,   u[s][j] >= u[src][i] + delay - k * I
 

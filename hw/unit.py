@@ -18,7 +18,6 @@ from ..models.fixed import Grid, ProgramError
 from ..models.program import Edge
 from .timing import Timing
 
-
 DEFAULT_LEVELS = 7
 """Levels of logic in a stage, unless a clock asks for others (`levels.levels_for`)."""
 

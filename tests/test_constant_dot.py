@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bitwright.codegen.bench import Trial
 from bitwright.codegen.verilog import write_rtl
 from bitwright.hw.adder_graph import adder_graph, depth_of, digit_counts, digits
-from bitwright.hw.constant_dot import LEVELS, is_constant, stages
+from bitwright.hw.constant_dot import constant_stages, is_constant
 from bitwright.hw.design import Design
 from bitwright.hw.unit import Fold, Place
 from bitwright.models.fixed import BINARY, TERNARY, Grid, Ints, signed, unsigned
@@ -148,10 +148,15 @@ def test_which_units_are_graphs():
 
 
 def test_stages_hold_so_many_levels():
-    assert LEVELS == 2
-    assert [stages(Dot(np.ones((1, k), int), TERNARY)) for k in (1, 2, 4, 5, 16, 17)] == [
-        1, 1, 1, 2, 2, 3,
-    ]  # fmt: skip
+    ones = [Dot(np.ones((1, k), int), TERNARY) for k in (1, 2, 4, 5, 16, 17)]
+    for levels, stages in (
+        (7, [1, 1, 1, 2, 2, 3]),
+        (3, [1, 1, 2, 3, 4, 5]),
+        (1, [1, 1, 2, 3, 4, 5]),
+    ):
+        edge = Edge.of((1,), signed(8))
+        at = Place((edge,), edge, Fold(1, 1), levels)
+        assert [constant_stages(op, at) for op in ones] == stages
 
 
 @pytest.mark.cosim
