@@ -169,7 +169,8 @@ def test_differences_are_on_the_page(tmp_path):
     entries = compare_designs([design], None, lambda _: None)
     wrong = [{**entries[0], "differences": 3, "transfers": 400}]
     page = write_comparison(tmp_path / "page.html", [design], wrong).read_text()
-    assert "3 of 400 differ" in page
+    assert "In RTL 3 of 400 transfers differ from the promised value or cycle." in page
+    assert "DIFFERENT" in page
     assert Comparison(wrong, ["x"]).measured
 
 
