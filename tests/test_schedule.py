@@ -78,14 +78,17 @@ def test_cycle_0_is_the_first_input_transfer():
 
 
 def test_a_folded_dot_by_hand():
-    """Two rows in turn: input on every other step, and each result three cycles behind its step."""
+    """Two rows in turn: input on every other step, and each result four cycles behind its step.
+
+    Those are the read, the mux behind the buffer, the product and the accumulator.
+    """
     program = chain("dot", Edge.of((1,), signed(3)), Dot(np.array([[1], [2]]), signed(3)))
     times = Design(program, {}, {}).schedule(3)
     issue = np.arange(6) + 1
     assert times["n0__i"].tolist() == issue[::2].tolist()
     assert times["source__to_fifo"].tolist() == [0, 1, 2]
-    assert times["n0__to_fifo"].tolist() == (issue + 3).tolist()
-    assert times["output"].tolist() == (issue + 4).tolist()
+    assert times["n0__to_fifo"].tolist() == (issue + 4).tolist()
+    assert times["output"].tolist() == (issue + 5).tolist()
 
 
 def test_gates_hold_stages_back_and_open_beyond_their_end():
@@ -118,7 +121,7 @@ def unequal(depth: int) -> Design:
 def test_a_deadlock_is_predicted_in_a_sentence():
     """The dot needs all eight beats before the sum takes any; the short branch holds but two."""
     with refused(
-        "the design deadlocks after cycle 6: source at step 4, sink at step 0, source__fork.load "
+        "the design deadlocks after cycle 7: source at step 4, sink at step 0, source__fork.load "
         "at step 3, source__0__fifo.write at step 3 wait for ever; deepen the buffers of the "
         "shorter branch"
     ):
@@ -138,7 +141,7 @@ def test_a_branch_that_is_just_deep_enough(depth: int):
     """Eight beats wait beside the dot: one in the fork, the others in the FIFO."""
     design = unequal(depth)
     if depth < 7:
-        with pytest.raises(ProgramError, match=r"^the design deadlocks after cycle 10: "):
+        with pytest.raises(ProgramError, match=r"^the design deadlocks after cycle 11: "):
             design.schedule(2)
     else:
         check_hardware(design, samples(design.program.input, 3), stalls(0.3, depth))
