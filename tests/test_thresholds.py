@@ -54,7 +54,7 @@ def test_any_thresholds(grid: Grid, op: Thresholds):
 
 
 @pytest.mark.parametrize("pe", [1, 2, 3, 6])
-@pytest.mark.parametrize("count", [1, 3, 15])
+@pytest.mark.parametrize("count", [1, 3, 5, 15, 20])
 def test_every_folding(count: int, pe: int):
     op = Thresholds(RNG.integers(-9, 9, (6, count)), RNG.integers(-3, 3, 6), RNG.integers(-3, 3, 6))
     check_unit(op, Edge.of((3, 6), signed(4)), lambda x: naive(op, x), Fold(pe), seed=pe)
