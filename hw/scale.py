@@ -144,9 +144,9 @@ def scaled(
     memory: Mapping[Field, Value],
     k: int,
     value: Value,
-    held_by: Value | None,
+    multiply: Value | None,
 ) -> Value:
-    """What a plan makes of the value in lane k; `held_by` enables a register behind a product.
+    """What a plan makes of the value in lane k; `multiply` enables a register behind a product.
 
     memory: what was read of the fields that are not fixed.
     """
