@@ -23,6 +23,8 @@ from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, ti
 
 MANY = 15
 """Beyond so many comparators their results are counted in a stage of their own."""
+FEW = 3
+"""Up to so many thresholds a search would save one comparator at most, for a stage more."""
 LUT_BITS = 16
 """Bits of a constant memory in one LUT."""
 
@@ -98,7 +100,7 @@ def plan_of(op: Thresholds, place: Place) -> Plan:
     limits = np.sort(np.clip(op.thresholds, grid.lo, grid.hi), axis=1)
     steps, (compared, searched) = limits.shape[1].bit_length(), luts(op, place)
     # A search holds the input in a register per step, and takes longer: it must save a quarter.
-    if limits.shape[1] == 1 or searched > 0.75 * compared:
+    if limits.shape[1] <= FEW or searched > 0.75 * compared:
         steps = 0
     lanes = place.fold.pe
     ends = Field(by_beat(op.offset, lanes)), Field(by_beat(op.step, lanes))
