@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 
 from ..models.fixed import Grid, Ints
 from ..models.ops import Scale, Thresholds
@@ -171,7 +171,7 @@ class Thresholding(Unit):
     ) -> list[Value]:
         """The count of each lane in the last stage, a bit a stage, the highest first."""
         lanes, inputs = self.place.fold.pe, self.place.inputs[0].grid
-        found: list[Value] = [Cat()] * lanes
+        found: list[Value] = [C(0, 0)] * lanes
         for level in range(plan.steps):
             limits = plan.level(level).reshape(-1, lanes, 1 << level)
             values = [
