@@ -51,6 +51,8 @@ WIDEST = 44
 """Bits of an element: wider edges show nothing new and make simulators slow."""
 MOST_PRODUCTS = 24
 """Results times operands of a unit in one cycle."""
+MOST_CONSTANT = 150
+"""The same where weights are constants: one cycle for the whole matrix."""
 HOSTILE_NAMES = (
     "always", "aclk", "error", "s_axis", "source", "o", "i", "a", "a_valid", "A", "x__fifo",
     "1st", "conv/1:0", "with space", "\u00fcn\u00ef",
@@ -334,7 +336,7 @@ def _thresholds(draft: _Draft, at: str) -> str:
     rng, channels = draft.rng, draft.edges[at].channels
     if rng.random() < 0.4:
         return _signs(draft, at)
-    values = _limits(rng, draft.edges[at], _pick(rng, (1, 2, 3, 3, 5, 7, 15)))
+    values = _limits(rng, draft.edges[at], _pick(rng, (1, 2, 3, 3, 5, 7, 15, 40)))
     step = _slopes(rng, channels) * (1 if rng.random() < 0.5 else rng.integers(0, 4, channels))
     offset = rng.integers(-4, 5, channels) if rng.random() < 0.5 else np.zeros(channels, int)
     return draft.add(Thresholds(values, offset, step), at)
@@ -532,6 +534,9 @@ def _folds(rng: Generator, program: Program, target: int) -> dict[str, Fold]:
         fit = [fold for fold in choices if _fits(program, nodes[name], fold, target)]
         both = [fold for fold in fit if fold.pe > 1 and fold.simd > 1]
         folds[name] = _pick(rng, both if both and rng.random() < 0.6 else fit or choices)
+        op = nodes[name].op
+        if isinstance(op, Dot) and op.weights.size <= MOST_CONSTANT and rng.random() < 0.15:
+            folds[name] = Fold(*op.weights.shape)
     return folds
 
 
