@@ -18,7 +18,7 @@ from typing import Any
 
 from amaranth import hdl
 from amaranth.back import rtlil as amaranth_rtlil
-from amaranth.lib import memory
+from amaranth.lib.memory import Memory
 
 from ..hw.design import Design
 from ..hw.elastic import Rom
@@ -114,7 +114,7 @@ class Roms:
     def __init__(self) -> None:
         self.contents: list[Sequence[int]] = []
 
-    def get_memory(self, made: memory.Memory) -> Any:
+    def get_memory(self, made: Memory) -> Any:
         """What Amaranth takes for a memory, asked for each one."""
         if not isinstance(made, Rom):
             return made.elaborate(None)
