@@ -1,7 +1,7 @@
 """What folding may choose from: cycles, lanes and area of every folding of every layer, and links.
 
-Area is `hw.cost`'s estimate, and beyond its calibration what `cost.area` says instead.  Links (width
-converters, forks and buffers) depend on the lanes at both ends, so they belong to a pair of
+Area is `hw.cost`'s estimate, and beyond its calibration what `cost.area` says instead.  Links
+(width converters, forks and buffers) depend on the lanes at both ends, so they belong to a pair of
 choices.  Buffers and rings count at the least depth that works: how deep they become is known only
 from the schedule of a folding.
 """

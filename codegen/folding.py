@@ -1,4 +1,4 @@
-"""Choosing how far each layer is folded: the least area for a target, or the most speed for a budget.
+"""Choosing how far each layer is folded: least area for a target, or most speed for a budget.
 
 Both are optimal over every folding of every layer (`optimum.py`), by the area of units and links
 that `choices.py` counts and the price of it that `price.py` states.
@@ -24,19 +24,27 @@ DEFAULT_CYCLES = 1024
 MEGA = 1_000_000
 
 
-class Wish(TypedDict, total=False):
+class Ends(TypedDict, total=False):
+    """What a folding is judged by.
+
+    clock: in MHz; family: the FPGA family whose area counts ("ecp5" without it); minimise: "area"
+    (without it) or one of the four resources, before area.
+    """
+
+    clock: float | None
+    family: str
+    minimise: str
+
+
+class Wish(Ends, total=False):
     """What a folding is asked for, beside cycles per frame and a fold file.
 
-    target_fps: frames per second at a clock of `clock` MHz; budget: most of some of "lut", "ff",
-    "bram" and "dsp", within which the fewest cycles are sought; family: the FPGA family by whose
-    area is judged ("ecp5" without it); minimise: "area" (without it) or one of the four resources.
+    target_fps: frames per second at the clock; budget: most of some of "lut", "ff", "bram" and
+    "dsp", within which the fewest cycles are sought.
     """
 
     target_fps: float | None
-    clock: float | None
     budget: Mapping[str, int] | None
-    family: str
-    minimise: str
 
 
 def build(
