@@ -1,4 +1,7 @@
-"""The options by which a folding is asked for, and the table of `explore`."""
+"""The options by which a folding is asked for, and the table of `explore`.
+
+Heavy imports stand inside the functions that need them, as in `cli.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .files import read_fold
 from .text import table
 
 RESOURCES = ("lut", "ff", "bram", "dsp")
@@ -73,6 +75,8 @@ def add_measure(parser: argparse.ArgumentParser) -> None:
 
 def wish(args: argparse.Namespace) -> dict[str, Any]:
     """The folding that was asked for, as `api.generate` takes it."""
+    from .files import read_fold
+
     return {
         "cycles_per_frame": args.cycles_per_frame,
         "fold": read_fold(args.fold),
@@ -84,6 +88,8 @@ def wish(args: argparse.Namespace) -> dict[str, Any]:
 
 def columns(args: argparse.Namespace) -> dict[str, Any]:
     """The foldings that were asked for, as `api.compare` takes them."""
+    from .files import read_fold
+
     return {
         "cycles_per_frame": args.cycles_per_frame,
         "folds": [read_fold(fold) for fold in args.fold],

@@ -120,7 +120,7 @@ def complete(
     cycles = [choices.layers[layer][0].cycles for layer in given if layer in choices.layers]
     target = max(*cycles, fastest(choices)[1]) if cycles else None
     # Names that the program has not are kept: the design refuses them.
-    return {**given, **cheapest(choices, target, minimise).folds}
+    return {**cheapest(choices, target, minimise).folds, **given}
 
 
 def fastest(choices: Choices) -> tuple[str, int]:

@@ -182,7 +182,7 @@ def test_layers_that_are_left_out_do_not_limit_those_given():
     fast = Design(program, complete(program, {dot: Fold(4, 6)}), {})
     assert (fast.by_name[dot].cycles, fast.interval) == (4, 16)
     assert fold_for(program) == complete(program, {})
-    assert list(complete(program, {dot: Fold(1, 6)})) == [dot, window, pool]
+    assert list(complete(program, {dot: Fold(1, 6)})) == [window, pool, dot]
 
 
 def refusal(call):
