@@ -143,7 +143,7 @@ def logic_tables(columns: np.ndarray) -> int:
 
 def distinct(bits: np.ndarray) -> int:
     """Columns that are neither constant nor copies: registers that Yosys keeps."""
-    # Whole columns as machine words or byte strings: folding asks this of a million weights at once.
+    # Columns as machine words or byte strings: folding asks this of a million weights at once.
     packed = np.packbits(bits[:, (bits != bits[0]).any(0)], axis=0)
     columns = np.zeros((packed.shape[1], len(packed) + -len(packed) % 8), np.uint8)
     columns[:, : len(packed)] = packed.T
