@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from agree import chain, check_hardware, one_node, samples
-from amaranth.hdl import Module, Shape, Signal
+from amaranth.hdl import Fragment, Module, Shape, Signal
 from amaranth.hdl import signed as signed_shape
 from amaranth.hdl import unsigned as unsigned_shape
 from amaranth.sim import Simulator
@@ -54,6 +54,7 @@ def test_the_hardware_has_the_shapes_of_the_plan(kind: str, simd: int, rows: int
             assert tuple(value.shape() for value in row) == step.row, step.name
         if step.name != "accumulate":
             on = lanes.build(m, step, step.name, on)
+    Fragment.get(m, None)  # A module that nobody elaborates is a warning.
 
 
 def packed(inputs: Grid, weights: Grid, simd: int) -> Pack:
