@@ -29,6 +29,8 @@ from .timing import NONE
 
 _EARLY = -(1 << 60)
 """Before any cycle: no wait keeps a step from being taken then."""
+_START, _CHAIN = -2, -1
+"""What moved a step instead of an arc: nothing yet, or the step before it."""
 _PATIENCE = 3
 """Passes before the first search for a circle."""
 
@@ -128,11 +130,12 @@ def _settle(
     stages = len(steps)
     seen = np.zeros(0, np.int64)
     way = np.zeros(0, np.int64)
+    cause = np.full(begins[-1], _START, np.int64)
     passes = 0
     while True:
         passes += 1
         moved, most, where = _pass(
-            interval, steps, gap, begins, first_arc, source, delay, at, index, active, times
+            interval, steps, gap, begins, first_arc, source, delay, at, index, active, times, cause
         )
         if most < 0:
             return True, 0, 0
@@ -148,10 +151,10 @@ def _settle(
                 seen = np.full(begins[-1], -1, np.int64)
                 way = np.empty(begins[-1] + 1, np.int64)
             delays, lags = _circle(
-                interval, steps, gap, begins, first_arc, source, delay, at, index, times, where,
+                interval, steps, gap, begins, first_arc, source, delay, at, index, cause, where,
                 seen, way,
             )  # fmt: skip
-            if delays > lags * interval:
+            if delays:
                 return True, delays, lags
 
 
@@ -159,10 +162,12 @@ def _settle(
 def _pass(
     interval: int, steps: Ints, gap: Ints, begins: Ints, first_arc: Ints, source: Ints,
     delay: Ints, at: Ints, index: Ints, active: np.ndarray, times: Ints,
+    cause: Ints,
 ) -> tuple[np.ndarray, int, int]:  # fmt: skip
     """Take every step of the active stages once, what they wait for in the frame before them.
 
-    Returns the stages that moved, the most that a step moved, and which; -1 for a deadlock.
+    Returns the stages that moved, the most that a step moved, and which; -1 for a deadlock.  cause:
+    of each step that moved the arc that did it, or `_CHAIN`, the step before it.
     """
     stages = len(steps)
     done = np.where(active, 0, steps)
@@ -185,8 +190,7 @@ def _pass(
             t += gap[begin + j]
             wanted, missing = np.int64(0), np.int64(-1)
             while j < total:
-                had = times[begin + j]
-                t = max(t, had)
+                had, by = times[begin + j], np.int64(_CHAIN)
                 for a in range(first_arc[s], first_arc[s + 1]):
                     wanted = index[at[a] + j]
                     src = source[a]
@@ -195,9 +199,12 @@ def _pass(
                             n = steps[src]
                             back = (n - 1 - wanted) // n
                             due = times[begins[src] + wanted + back * n] - back * interval
-                            t = max(t, due + delay[a])
+                            if due + delay[a] > t:
+                                t, by = due + delay[a], a
                     elif wanted < (j if src == s else done[src]):
-                        t = max(t, times[begins[src] + wanted] + delay[a])
+                        due = times[begins[src] + wanted]
+                        if due + delay[a] > t:
+                            t, by = due + delay[a], a
                     else:
                         missing = a
                         break
@@ -206,8 +213,10 @@ def _pass(
                 if t > had:
                     moved[s] = True
                     times[begin + j] = t
+                    cause[begin + j] = by
                     if t - had > most:
                         most, where = t - had, begin + j
+                t = times[begin + j]
                 j += 1
                 if j < total:
                     t += gap[begin + j]
@@ -229,17 +238,19 @@ def _pass(
 @njit(cache=True, nogil=True)
 def _circle(
     interval: int, steps: Ints, gap: Ints, begins: Ints, first_arc: Ints, source: Ints,
-    delay: Ints, at: Ints, index: Ints, times: Ints, where: int, seen: Ints, way: Ints,
+    delay: Ints, at: Ints, index: Ints, cause: Ints, where: int, seen: Ints, way: Ints,
 ) -> tuple[int, int]:  # fmt: skip
-    """Go back from a step, always to the latest of what it waits for, until the way closes.
+    """Go back from a step to the one that moved it last, and on, until the way closes.
 
-    Returns the delays and the frames of that circle, (0, 0) where the way comes to an end.
+    A way that closes is a circle that takes longer than the interval, since each of its steps was
+    moved after the one before it had moved.  Returns its delays and its frames, (0, 0) where the
+    way comes to a step that never moved.
     """
     delays = np.zeros(len(way), np.int64)
     lags = np.zeros(len(way), np.int64)
     length, here = 0, where
     found = (np.int64(0), np.int64(0))
-    while True:
+    while cause[here] != _START:
         if seen[here] >= 0:
             first = seen[here]
             found = (delays[length] - delays[first], lags[length] - lags[first])
@@ -247,28 +258,20 @@ def _circle(
         seen[here] = length
         way[length] = here
         s = np.searchsorted(begins, here, side="right") - 1
-        j = here - begins[s]
-        if j:
-            best, wait, lag = here - 1, gap[here], np.int64(0)
+        a = cause[here]
+        if a == _CHAIN:
+            wait = gap[here]
+            lag = np.int64(here == begins[s])
+            here = begins[s + 1] - 1 if lag else here - 1
         else:
-            best, wait, lag = begins[s] + steps[s] - 1, gap[here], np.int64(1)
-        due = times[best] + wait - lag * interval
-        for a in range(first_arc[s], first_arc[s + 1]):
-            wanted = index[at[a] + j]
-            if wanted <= -(1 << 61):
-                continue
+            wanted = index[at[a] + here - begins[s]]
             n = steps[source[a]]
-            back = (n - 1 - wanted) // n if wanted < 0 else np.int64(0)
-            from_ = begins[source[a]] + wanted + back * n
-            if times[from_] + delay[a] - back * interval > due:
-                best, wait, lag = from_, delay[a], back
-                due = times[best] + wait - lag * interval
+            lag = (n - 1 - wanted) // n if wanted < 0 else np.int64(0)
+            wait = delay[a]
+            here = begins[source[a]] + wanted + lag * n
         length += 1
-        if due < times[here]:
-            break
         delays[length] = delays[length - 1] + wait
         lags[length] = lags[length - 1] + lag
-        here = best
     for k in range(length):
         seen[way[k]] = -1
     return found

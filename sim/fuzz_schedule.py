@@ -135,12 +135,14 @@ def _batch(seeds: Sequence[int], engines: Sequence[str]) -> Tally:
 def summary(total: Tally) -> str:
     """The result in a few lines."""
     counts = total.counts
-    lines = [
-        f"{counts['designs']} designs: {counts['branch']} with branches, "
-        f"{counts['stalls at the source']} with stalls at the source, "
-        f"{counts['stalls at the sink']} at the sink, {counts['least buffers']} with least buffers,"
-        f" {counts['deep buffer']} with a deep one"
-    ]
+    kinds = (
+        f"{counts['branch']} with branches",
+        f"{counts['stalls at the source']} with stalls at the source",
+        f"{counts['stalls at the sink']} at the sink",
+        f"{counts['least buffers']} with least buffers",
+        f"{counts['deep buffer']} with a deep one",
+    )
+    lines = [f"{counts['designs']} designs: {', '.join(kinds)}"]
     lines += [
         f"{engine}: {transfers} transfers compared with the schedule and the definition, "
         f"{total.differences[engine]} differences"

@@ -209,7 +209,7 @@ def _stalls(rng: Generator) -> np.ndarray:
 
 
 def _any_stalls(rng: Generator) -> np.ndarray:
-    """A pattern with stalls: at random, in bursts, one cycle in a few, or none before some cycle."""
+    """A pattern with stalls: at random, in bursts, in step, or all of them at the start."""
     kind = _between(rng, 0, 4)
     if kind < 2:
         pattern = _stalls(rng)[:MOST_STALLED]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+from math import inf
+
 import numpy as np
 import pytest
 from agree import chain, check_hardware, check_interval, samples, sign
 
+from bitwright.codegen.bench import Trial
 from bitwright.codegen.folding import build
-from bitwright.hw.buffers import buffered, occupancy
-from bitwright.hw.design import Design, figures, folding_choices
+from bitwright.codegen.verilog import write_rtl
+from bitwright.hw.buffers import buffered, least, occupancy, prove
+from bitwright.hw.design import Design, figures, folding_choices, with_depths
 from bitwright.hw.fifo import Fifo
 from bitwright.hw.unit import Fold
 from bitwright.models import zoo
@@ -16,6 +24,9 @@ from bitwright.models.fixed import BINARY, Ints, signed
 from bitwright.models.ops import Add, Concatenate, Dot, MaxPool, Requantise, SumPool, Window
 from bitwright.models.program import Edge, Node, Op, Program
 from bitwright.models.zoo.shapes import SHAPES
+from bitwright.sim import rtl
+
+Maker = Callable[[np.random.Generator], Program]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +125,111 @@ def test_units_in_step_need_hardly_any_room():
     ops = [Requantise(np.full(4, 1), np.zeros(4, int), 1, -8, 7)] * 3
     design = buffered(Design(chain("even", Edge.of((6, 4), signed(4)), *ops), {}, {}))
     assert max(design.depths.values()) <= 3
+
+
+def with_depth(design: Design, name: str, depth: int) -> Design:
+    return with_depths(design, {**design.depths, name: depth})
+
+
+def measured(design: Design, frames: int = 60) -> Fraction | float:
+    """Cycles per frame in the long run, counted in a schedule; infinite for a deadlock."""
+    if design.deadlock() is not None:
+        return inf
+    last = design.schedule(frames)["output"][design.output.beats - 1 :: design.output.beats]
+    return Fraction(int(last[-1] - last[-13]), 12)
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("make", [random_chain, residual])
+def test_least_depths_are_enough_and_none_can_be_less(make: Maker, seed: int):
+    """Seen in the schedule itself, which knows nothing of how they were found."""
+    rng = np.random.default_rng(seed)
+    program = make(rng)
+    free = Design(program, random_folds(program, rng), {})
+    sizing = least(free)
+    design = with_depths(free, sizing.depths)
+    assert measured(design) == sizing.interval == design.interval
+    for name, instance in design.by_name.items():
+        if instance.is_buffer and instance.depth > instance.least_depth:
+            less = measured(with_depth(design, name, instance.depth - 1))
+            assert less >= sizing.less[name] > sizing.interval
+        else:
+            assert name not in sizing.less
+    assert prove(design) == sizing.less
+    assert sizing.bound <= sizing.bits <= sizing.enough
+
+
+def test_least_depths_by_trying_all():
+    """Every pair of depths that keeps the interval is no less in one of the two."""
+    ones = np.ones((8, 8), int)
+    program = chain("two", Edge.of((8,), signed(4)), *[Dot(ones, BINARY)] * 3)
+    folds = {"n0": Fold(1, 2), "n1": Fold(1, 1), "n2": Fold(2, 1)}
+    sizing = least(Design(program, folds, {}))
+    names = ("n0__fifo", "n1__fifo")
+    kept = {
+        pair
+        for pair in product(range(2, 12), repeat=2)
+        if measured(Design(program, folds, dict(zip(names, pair, strict=True)))) == 64
+    }
+    found = tuple(sizing.depths[name] for name in names)
+    assert found in kept
+    assert not any(pair != found and pair[0] <= found[0] and pair[1] <= found[1] for pair in kept)
+
+
+def deep_branch(layers: int) -> Design:
+    """A chain of balanced products beside its own input, whose FIFO has the deep form."""
+    rng = np.random.default_rng(0)
+    nodes, source = [], "input"
+    for k in range(layers):
+        weights = Dot(rng.choice([-1, 1], (8, 8)), BINARY)
+        nodes += [Node(f"d{k}", weights, (source,)), Node(f"s{k}", sign(8), (f"d{k}",))]
+        source = f"s{k}"
+    nodes.append(Node("sum", Add(), (source, "input")))
+    return Design(Program(f"deep{layers}", Edge.of((8,), BINARY), tuple(nodes)), {}, {})
+
+
+@pytest.mark.parametrize("layers", range(2, 7))
+def test_the_form_of_a_fifo_may_change_on_the_way(layers: int):
+    sizing = least(deep_branch(layers))
+    design = with_depths(deep_branch(layers), sizing.depths)
+    assert measured(design) == 64
+    assert min(sizing.less.values(), default=inf) > 64
+    deep = [i.name for i in design.instances if isinstance(i.op, Fifo) and i.op.deep]
+    assert bool(deep) == (layers > 4)
+
+
+def test_what_less_costs_is_said_for_any_depths():
+    design = buffered(deep_branch(2))
+    more = with_depth(design, "source__1__fifo", design.depths["source__1__fifo"] + 1)
+    assert prove(more)["source__1__fifo"] == 64
+    assert prove(with_depths(design, {})) == {}
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize("engine", rtl.ENGINES)
+def test_the_verilog_keeps_the_interval_and_loses_what_the_schedule_says(engine: str):
+    """A chain, residual branches and a FIFO of the deep form; least depths, and an entry less."""
+    designs: list[Design] = []
+    for made in (random_chain, residual):
+        rng = np.random.default_rng(5)
+        program = made(rng)
+        designs.append(Design(program, random_folds(program, rng), {}))
+    designs.append(deep_branch(5))
+    trials: list[Trial] = []
+    for free in designs:
+        kept = with_depths(free, least(free).depths)
+        assert measured(kept) == free.interval
+        changed = [kept]
+        changed += [with_depth(kept, n, kept.by_name[n].depth - 1) for n in [*prove(kept)][:3]]
+        for design in changed:
+            if design.deadlock() is None:
+                program = replace(design.program, name=f"buffers{len(trials)}")
+                design = replace(design, program=program)
+                inputs = samples(program.input, 6)
+                trials.append(Trial(f"d{len(trials)}", design, write_rtl(design), inputs, {}))
+    assert len(trials) > 6
+    outcomes = rtl.simulate(trials, engine).outcomes
+    assert [outcome.report for outcome in outcomes] == [[]] * len(trials)
 
 
 @pytest.mark.parametrize("depth", [4, 12])
