@@ -163,7 +163,8 @@ class _Reader:
                 width, depth, memory = _match(_MEMORY, line)
                 memories[memory] = Memory(memory, int(width), int(depth), attributes)
             elif word == "cell":
-                cells.append(self.cell(*line.split(" ")[1:], attributes))
+                _, kind, cell = line.split(" ")
+                cells.append(self.cell(kind, cell, attributes))
             elif word == "process":
                 processes.append(self.body())
             elif word == "connect":

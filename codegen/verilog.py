@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +94,7 @@ def write_component(elaboratable: Any, name: str, keep: Iterable[str] = ()) -> R
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _no_collection() -> Generator[None]:
     """Let Python not look for garbage in graphs that all live: it takes a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
@@ -119,7 +119,7 @@ class Roms:
         if not isinstance(made, Rom):
             return made.elaborate(None)
         self.contents.append(made.words)
-        port = made.port
+        port: Any = made.port
         return hdl.Instance(
             ROM.removeprefix("\\"), *(("a", *item) for item in made.attrs.items()),
             p_ROM=len(self.contents) - 1, p_WIDTH=len(port.data), i_CLK=hdl.ClockSignal("sync"),
