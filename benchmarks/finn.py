@@ -2,7 +2,8 @@
 
 Facts taken from FINN's documentation and classes (Xilinx/finn, `get_exp_cycles`, `lut_estimation`,
 `bram_estimation` of its HLS matrix unit); none of its code.  With them a TFC-w1a1 at its published
-folding is 5650 + 784 + 784 + 905 = 8,123 LUT, and 22 + 2 + 2 + 3 block RAMs, as FINN's own classes print.
+folding is 5650 + 784 + 784 + 905 = 8,123 LUT and 22 + 2 + 2 + 3 block RAMs of 18 kbit, as FINN's
+own classes print.
 """
 
 from __future__ import annotations

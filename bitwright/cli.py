@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -128,10 +129,25 @@ def _simulate(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from . import api
 
-    result = api.compare(args.models, **wishes.columns(args))
+    result = api.compare(
+        args.models,
+        engine=None if args.engine == "none" else args.engine,
+        report=_report_writer(args.report),
+        progress=_progress,
+        **wishes.columns(args),
+    )
     wrong = any(model["differences"] for model in result["models"])
     _print(args, result, _compared(result))
     return FAILED if wrong else OK
+
+
+def _report_writer(path: Path | None) -> Callable[..., object] | None:
+    """What writes the report of a comparison to `path`, where one was given."""
+    if path is None:
+        return None
+    from bitwright.sim.report import write_comparison
+
+    return partial(write_comparison, path)
 
 
 def _explore(args: argparse.Namespace) -> int:
@@ -222,9 +238,19 @@ def _compared(result: dict[str, Any]) -> str:
         total = {"layer": "total", **model["total"]} | {
             way: _figures(model["total"][way]) for way in ("formula", "schedule", "rtl")
         }
-        lines = [heading, table([*model["layers"], total]), _forms(model["forms"]), area]
+        rows = [{k: v for k, v in row.items() if is_plain(v)} for row in (*model["layers"], total)]
+        lines = [heading, _times(model), table(rows), _forms(model["forms"]), area]
         parts.append("\n".join(filter(None, lines)))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, result["energy"]])
+
+
+def _times(model: dict[str, Any]) -> str:
+    """Frames per second and latency of a design that has a clock, and where that is from."""
+    if not model["clock"]:
+        return ""
+    return "{frames_per_second:,.0f} frames per second, latency {latency_us:.4g} us".format(
+        **model["speed"]
+    ) + " at {mhz:g} MHz ({source})".format(**model["clock"])
 
 
 def _forms(forms: dict[str, str]) -> str:
@@ -388,6 +414,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("models", metavar="MODEL", nargs="+", help=MODEL_HELP)
     wishes.add_columns(compare, _at_least(1))
+    compare.add_argument(
+        "--engine",
+        choices=["auto", "icarus", "verilator", "none"],
+        default="auto",
+        help="measures the cycles in RTL; none: not, for big networks (default: auto)",
+    )
+    compare.add_argument(
+        "--report", metavar="FILE.html", type=Path, help="write it as a self-contained page too"
+    )
 
     explore = _command(
         commands, "explore", _explore, "the Pareto front of foldings: cycles against area"

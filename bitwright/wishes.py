@@ -56,7 +56,7 @@ def _ways(count: Parse) -> dict[str, dict[str, Any]]:
 
 def add_ends(parser: argparse.ArgumentParser) -> None:
     """Add what a folding is judged by."""
-    parser.add_argument("--clock", metavar="MHZ", type=_positive, help="the clock that is meant")
+    parser.add_argument("--clock", metavar="MHZ", type=_frequency, help="the clock that is meant")
     add_measure(parser)
 
 
@@ -131,6 +131,16 @@ def _positive(text: str) -> float:
         value = -1.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"a number above 0 is expected, not {text}")
+    return value
+
+
+def _frequency(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 10_000:
+        raise argparse.ArgumentTypeError(f"MHz above 0 and up to 10000 are expected, not {text}")
     return value
 
 

@@ -53,6 +53,21 @@ class Family:
 
 
 FAMILIES: Mapping[str, Family] = {
+    # Lattice iCE40: a logic cell is one LUT4, one flip-flop and one carry, and Yosys pairs a carry
+    # with the LUT that adds (FPGA-DS-02029).  So carries count nothing here; one whose LUT went
+    # elsewhere takes a logic cell of its own, which the placed figures have.  bram: 4 kbit each
+    # (FPGA-TN-02002), whichever way its clocks turn.  dsp: the 16x16 multiplier of UltraPlus
+    # (FPGA-TN-02007), which only the variant "-dsp" uses; HX and LP have none.
+    "ice40": Family(
+        "synth_ice40",
+        lut={"SB_LUT4": 1},
+        ff={
+            f"SB_DFF{kind}": 1 for kind in ("", "E", "SR", "R", "SS", "S", "ESR", "ER", "ESS", "ES")
+        },
+        bram={f"SB_RAM40_4K{kind}": 1 for kind in ("", "NR", "NW", "NRNW")},
+        dsp={"SB_MAC16": 1},
+        free=frozenset({"SB_CARRY", "$scopeinfo"}),
+    ),
     # Lattice ECP5: LUT4s as nextpnr-ecp5 adds them up in "Total LUT4s".  A CCU2C is the two LUTs
     # of a slice as a carry chain; a TRELLIS_DPR16X4 takes three slices, four LUTs of memory and
     # two for its write port (Lattice TN1264).  PFUMX and L6MUX21 are muxes beside the LUTs, which
@@ -65,8 +80,23 @@ FAMILIES: Mapping[str, Family] = {
         dsp={"MULT18X18D": 1},
         free=frozenset({"PFUMX", "L6MUX21", "VLO", "VHI", "$scopeinfo"}),
     ),
-    # Xilinx 7: each LUT1 to LUT6 as one LUT6 (no two in one), LUT memory as in UG474; CARRY4,
-    # MUXF7 and MUXF8 stand beside the LUTs.  bram: halves of a RAMB36, 18 kbit each.
+    # Gowin GW1N and GW2A: an ALU is a LUT4 in another mode; MUX2_LUT5 to MUX2_LUT8 stand beside the
+    # LUTs (UG288).  A RAM16SDP4 takes three of a CFU's four slices, as nextpnr packs it: four LUTs
+    # of memory and two for its write port.  bram: 18 kbit blocks (UG285).  dsp: 9x9 multipliers, as
+    # an 18x18 one stands in the place of two of them, a 36x36 one of eight (UG287).
+    "gowin": Family(
+        "synth_gowin -family gw2a -noiopads",
+        lut={**{f"LUT{size}": 1 for size in range(1, 5)}, "INV": 1, "ALU": 1, "RAM16SDP4": 6},
+        ff={f"DFF{kind}": 1 for kind in ("", "E", "S", "SE", "R", "RE", "P", "PE", "C", "CE")},
+        bram=dict.fromkeys(("SP", "SPX9", "SDPB", "SDPX9B", "DPB", "DPX9B", "pROM", "pROMX9"), 1),
+        dsp={"MULT9X9": 1, "MULT18X18": 2, "MULT36X36": 8},
+        free=frozenset(
+            {*(f"MUX2_LUT{size}" for size in range(5, 9)), "VCC", "GND", "GSR", "$scopeinfo"}
+        ),
+    ),
+    # Xilinx 7: each LUT1 to LUT6 as one LUT6 (no two in one), LUT memory and shift registers as in
+    # UG474, where an SRLC32E is one LUT and a RAM64M four; CARRY4, MUXF7 and MUXF8 stand beside the
+    # LUTs.  bram: halves of a RAMB36, 18 kbit each (UG473).  dsp: UG479.
     "xc7": Family(
         "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf",
         lut={
@@ -83,11 +113,14 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def synthesise(rtl: Rtl, family: str, seconds: float = SECONDS, delay: int | None = None) -> Area:
+def synthesise(
+    rtl: Rtl, family: str, seconds: float = SECONDS, delay: int | None = None, variant: str = ""
+) -> Area:
     """Return the area of `rtl` on a family; `ProgramError` where Yosys is missing or too slow.
 
     delay: picoseconds that a path may take through LUTs.  With None every path is as fast as the
     slowest can be made (Yosys' default): only what is faster by nature is mapped for area.
+    variant: more options of the family's command, e.g. "-dsp" for an iCE40 UltraPlus.
     """
     target = _family(family)
     start = time.perf_counter()
@@ -95,7 +128,7 @@ def synthesise(rtl: Rtl, family: str, seconds: float = SECONDS, delay: int | Non
         _write(rtl, Path(folder))
         script = (
             f"{'' if delay is None else f'scratchpad -set abc9.D {delay}; '}"
-            f"read_verilog {rtl.top}.v; {target.command} -top {rtl.top}; "
+            f"read_verilog {rtl.top}.v; {target.command} {variant} -top {rtl.top}; "
             "tee -q -o stat.json stat -json"
         )
         _run([_yosys(), "-q", "-p", script], Path(folder), seconds, rtl.top)

@@ -198,7 +198,7 @@ def test_an_unknown_family_is_refused():
     with pytest.raises(ProgramError) as caught:
         synth.synthesise(Rtl("unit", "", {}), "stratix")
     assert str(caught.value) == (
-        "there is no synthesis for the FPGA family 'stratix'; choose one of ecp5, xc7"
+        "there is no synthesis for the FPGA family 'stratix'; choose one of ice40, ecp5, gowin, xc7"
     )
 
 
