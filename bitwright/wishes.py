@@ -1,6 +1,6 @@
 """The options by which a folding is asked for, and the table of `explore`.
 
-Heavy imports stand inside the functions that need them, as in `cli.py`.
+Nothing heavy is imported here, as `cli.py` imports it: what reads fold files is passed in.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .text import table
 RESOURCES = ("lut", "ff", "bram", "dsp")
 FAMILIES = ("ecp5", "ice40", "gowin", "xc7")
 Parse = Callable[[str], Any]
+ReadFold = Callable[[Path | None], Any]
 
 
 def add_options(parser: argparse.ArgumentParser, count: Parse) -> None:
@@ -73,10 +74,8 @@ def add_measure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def wish(args: argparse.Namespace) -> dict[str, Any]:
+def wish(args: argparse.Namespace, read_fold: ReadFold) -> dict[str, Any]:
     """The folding that was asked for, as `api.generate` takes it."""
-    from .files import read_fold
-
     return {
         "cycles_per_frame": args.cycles_per_frame,
         "fold": read_fold(args.fold),
@@ -86,10 +85,8 @@ def wish(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def columns(args: argparse.Namespace) -> dict[str, Any]:
+def columns(args: argparse.Namespace, read_fold: ReadFold) -> dict[str, Any]:
     """The foldings that were asked for, as `api.compare` takes them."""
-    from .files import read_fold
-
     return {
         "cycles_per_frame": args.cycles_per_frame,
         "folds": [read_fold(fold) for fold in args.fold],
