@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bitwright.codegen.bench import Trial
 from bitwright.codegen.choices import Choices
-from bitwright.codegen.folding import Wish, build
+from bitwright.codegen.folding import Ends, Wish, build
 from bitwright.codegen.pareto import describe
 from bitwright.codegen.project import generate as write_project
 from bitwright.codegen.verilog import write_rtl
@@ -223,32 +223,30 @@ def compare(
     progress: Progress | None = None,
     target_fps: Sequence[float] = (),
     budgets: Sequence[Mapping[str, int]] = (),
-    family: str = "ecp5",
-    minimise: str = "area",
-    clock: float | None = None,
     place: Callable[[Design], Placed | None] | None = None,
     report: Callable[[Sequence[Design], Sequence[Mapping[str, Any]]], object] | None = None,
+    **wish: Unpack[Ends],
 ) -> dict[str, Any]:
     """Models and foldings side by side, per layer and in total.
 
     Each model appears once per entry of `cycles_per_frame`, `folds`, `target_fps` and `budgets`
-    (see `generate`, `minimise` too), or once with the default folding.  `engine` measures the
-    cycles in RTL ("auto": Icarus, else Verilator; None: not).
-    family: of the area estimates.  clock: assumed MHz, for times; place: what place and route made
-    of a design, whose clock and area go before.  report: called with the designs and what was
-    found, as `sim.comparison.write` wants them.  "front" numbers the designs that no other beats.
+    (see `generate`, `clock`, `family` and `minimise` too), or once with the default folding.
+    `engine` measures the cycles in RTL ("auto": Icarus, else Verilator; None: not).  Times are
+    those at `clock`, or at the clock that `place` found: what place and route made of a design.
+    report: called with the designs and what was found, as `sim.comparison.write` wants them.
+    "front" numbers the designs that no other beats.
     """
     tell = progress or (lambda _: None)
     designs: list[Design] = []
     for model in models:
         program = load(model)
-        ends = Wish(family=family, minimise=minimise, clock=clock)
-        designs += [build(program, target, **ends) for target in cycles_per_frame]
-        designs += [build(program, fold=fold, **ends) for fold in folds if fold is not None]
-        designs += [build(program, **{**ends, "target_fps": fps}) for fps in target_fps]
-        designs += [build(program, **{**ends, "budget": budget}) for budget in budgets]
+        designs += [build(program, target, **wish) for target in cycles_per_frame]
+        designs += [build(program, fold=fold, **wish) for fold in folds if fold is not None]
+        designs += [build(program, target_fps=fps, **wish) for fps in target_fps]
+        designs += [build(program, budget=budget, **wish) for budget in budgets]
         if not (cycles_per_frame or folds or target_fps or budgets):
-            designs.append(build(program, **ends))
+            designs.append(build(program, **wish))
+    family, clock = wish.get("family", "ecp5"), wish.get("clock")
     entries = compare_designs(designs, engine, tell, family, clock, place)
     if report is not None:
         tell("writing the report")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__, doctor, wishes
-from .text import cell, is_plain, table
+from .text import cell, is_plain, side_by_side, table
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -243,7 +243,7 @@ def _compared(result: dict[str, Any]) -> str:
         rows = [{k: v for k, v in row.items() if is_plain(v)} for row in (*model["layers"], total)]
         lines = [heading, _times(model), table(rows), _forms(model["forms"]), area]
         parts.append("\n".join(filter(None, lines)))
-    return "\n\n".join([*parts, result["energy"]])
+    return "\n\n".join([*parts, side_by_side(result["models"], result["front"]), result["energy"]])
 
 
 def _times(model: dict[str, Any]) -> str:

@@ -49,7 +49,7 @@ class Wire:
 class Choices:
     """All foldings of a program's layers; areas are worked out once, when asked for.
 
-    given: layers that have one folding only; levels: of logic in a stage of any unit.
+    given: layers that have one folding only.  levels: of logic that a stage may hold.
     """
 
     program: Program
@@ -96,7 +96,7 @@ class Choices:
 
     def _place(self, layer: str, fold: Fold) -> Place:
         edges = self.program.edges
-        inputs = tuple(edges[s] for s in self.nodes[layer].inputs)
+        inputs = tuple(edges[source] for source in self.nodes[layer].inputs)
         return Place(inputs, edges[layer], fold, self.levels)
 
     def _choice(self, layer: str, fold: Fold) -> Choice:
@@ -152,7 +152,7 @@ class Choices:
         edge: Edge = self.program.edges[source]
         key = (type(op), getattr(op, "branches", 0), edge.grid, edge.elements, fold)
         if key not in self._areas:
-            self._areas[key] = self._unit(op, Place((edge,), edge, fold, self.levels))
+            self._areas[key] = self._unit(op, Place((edge,), edge, fold))
         return self._areas[key]
 
     def _unit(self, op: Any, place: Place) -> Ints:

@@ -13,6 +13,7 @@ from typing import Any, TypedDict, Unpack
 from ..hw.buffers import buffered
 from ..hw.cost import RESOURCES
 from ..hw.design import Design
+from ..hw.levels import levels_for
 from ..hw.unit import DEFAULT_LEVELS, Fold
 from ..models.fixed import ProgramError
 from ..models.program import Program
@@ -24,20 +25,27 @@ DEFAULT_CYCLES = 1024
 MEGA = 1_000_000
 
 
-class Wish(TypedDict, total=False):
+class Ends(TypedDict, total=False):
+    """What a folding is judged by.
+
+    clock: in MHz; family: the FPGA family whose area counts ("ecp5" without it); minimise: "area"
+    (without it) or one of the four resources, before area.
+    """
+
+    clock: float | None
+    family: str
+    minimise: str
+
+
+class Wish(Ends, total=False):
     """What a folding is asked for, beside cycles per frame and a fold file.
 
-    target_fps: frames per second at a clock of `clock` MHz; budget: most of some of "lut", "ff",
-    "bram" and "dsp", within which the fewest cycles are sought; family: the FPGA family whose area
-    counts ("ecp5" without it); minimise: "area" (without it) or one of the four resources, before
-    area.
+    target_fps: frames per second at the clock; budget: most of some of "lut", "ff", "bram" and
+    "dsp", within which the fewest cycles are sought.
     """
 
     target_fps: float | None
-    clock: float | None
     budget: Mapping[str, int] | None
-    family: str
-    minimise: str
 
 
 def build(
@@ -50,9 +58,11 @@ def build(
 
     One way to say how: `cycles_per_frame`, `fold` ({layer: {"pe": P, "simd": S}}, see `complete`),
     frames per second, or a budget; none of them: see `fold_for`.  Raises ProgramError where
-    there is no such folding, with what is least possible.
+    there is no such folding, with what is least possible.  A clock says how much logic a stage
+    holds (`hw.levels`), whichever way is taken.
     """
-    levels = DEFAULT_LEVELS
+    clock, family = wish.get("clock"), wish.get("family", "ecp5")
+    levels = DEFAULT_LEVELS if clock is None else levels_for(clock, family)
     folds = _folds(program, cycles_per_frame, fold, wish, levels)
     return buffered(Design(program, folds, {}, levels))
 

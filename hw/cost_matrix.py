@@ -20,7 +20,8 @@ from .cost_parts import (
     together,
 )
 from .cost_sums import multipliers, product_bits, sum_bits, sum_of
-from .dot import folded, start_values, weight_rows
+from .depthwise_dot import plan as depthwise_plan
+from .dot import Plan, folded, plan, weight_rows
 from .unit import Place
 
 
@@ -81,29 +82,34 @@ def _(op: Dot, place: Place) -> Features:
     acc = _accumulator_bits(grid)
     one = row(x, op.grid, fold.simd, acc)
     beat = x.bits * fold.simd
+    made = plan(op, place)
     buffer = ram(beat, columns, one_address=True) + gates(1, input=beat) if rows > 1 else Parts()
     parts = together(
-        gates(7 + beat, constant=1),
+        gates(2 * made.stages + beat, constant=1),
         counting(columns, rows, rows * columns),
         rom(as_bits(weight_rows(op, fold), op.grid)),
         buffer,
         one.times(fold.pe),
         gates(reused=fold.pe * one.reused if rows > 1 else 0),
-        _starts(op, place, columns * fold.simd),
-        Parts({"accumulate": fold.pe * acc}, ff=fold.pe * (one.width + acc + grid.bits)),
+        _starts(op, place, made),
+        Parts(
+            {"accumulate": fold.pe * acc}, ff=sum(made.held(fold.pe)) + fold.pe * (acc + grid.bits)
+        ),
     )
     # Without folding the weights are constants, into which Yosys looks deeply: a kind of its own.
     unrolled = ".unrolled" if rows * columns == 1 else ""
     return Features(f"Dot.{one.kind}{unrolled}", parts)
 
 
-def _starts(op: Dot | DepthwiseDot, place: Place, most: int) -> Parts:
-    """The memory of what accumulators start from, and the register behind it."""
-    values = start_values(op.weights, place.inputs[0].grid, op.grid)
+def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan) -> Parts:
+    """The memory of what accumulators start from, its counter, and the register behind it."""
+    values = made.lanes.starts(op.weights)
     if (values == values[0]).all():
         return Parts()
-    bits = as_bits(values.reshape(-1, place.fold.pe), Grid(0, most))
-    return rom(bits) + gates(distinct(bits))
+    values = values.reshape(-1, place.fold.pe)
+    bits = as_bits(values, Grid(0, int(values.max())))
+    held = gates(distinct(bits)) if made.stages > 2 else Parts()
+    return rom(bits) + counting(len(values)) + held
 
 
 @features.register
@@ -113,12 +119,13 @@ def _(op: DepthwiseDot, place: Place) -> Features:
     groups, acc = channels // pe, _accumulator_bits(grid)
     one = row(x, op.grid, 1, acc)
     beat = x.bits * pe
+    made = depthwise_plan(op, place)
     parts = together(
-        gates(7 + beat, constant=1),
+        gates(3 * made.stages - 2 + beat, constant=1),
         counting(groups, taps, groups * taps),
         rom(as_bits(op.weights.T.reshape(taps * groups, pe), op.grid)),
         one.times(pe),
-        _starts(op, place, taps),
-        Parts({"accumulate": pe * acc}, ff=pe * (one.width + acc * groups + grid.bits)),
+        _starts(op, place, made),
+        Parts({"accumulate": pe * acc}, ff=pe * (sum(made.held) + acc * groups + grid.bits)),
     )
     return Features("DepthwiseDot", parts)
