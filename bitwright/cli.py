@@ -96,14 +96,15 @@ def _export(args: argparse.Namespace) -> int:
 
 def _generate(args: argparse.Namespace) -> int:
     from . import api
+    from .files import read_fold
 
-    manifest = api.generate(args.model, args.output, **wishes.wish(args))
+    manifest = api.generate(args.model, args.output, **wishes.wish(args, read_fold))
     return _print(args, manifest, f"{args.model} written to {args.output}")
 
 
 def _simulate(args: argparse.Namespace) -> int:
     from . import api
-    from .files import read_array, read_optional, save_array
+    from .files import read_array, read_fold, read_optional, save_array
 
     result = api.simulate(
         args.model,
@@ -115,7 +116,7 @@ def _simulate(args: argparse.Namespace) -> int:
         seed=args.seed,
         wave=args.wave,
         progress=_progress,
-        **wishes.wish(args),
+        **wishes.wish(args, read_fold),
     )
     outputs, report = result.pop("outputs"), result.pop("report", [])
     if args.output:
@@ -128,13 +129,14 @@ def _simulate(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     from . import api
+    from .files import read_fold
 
     result = api.compare(
         args.models,
         engine=None if args.engine == "none" else args.engine,
         report=_report_writer(args.report),
         progress=_progress,
-        **wishes.columns(args),
+        **wishes.columns(args, read_fold),
     )
     wrong = any(model["differences"] for model in result["models"])
     _print(args, result, _compared(result))
@@ -366,7 +368,7 @@ def _parser() -> argparse.ArgumentParser:
     generate = _command(commands, "generate", _generate, "write Verilog, memory files, a testbench")
     _model(generate)
     _output(generate, "DIR", "the folder to write", required=True)
-    wishes.add_options(generate, _at_least(1))
+    _folding(generate)
 
     simulate = _command(
         commands, "simulate", _simulate, "run a model and compare values and cycles"
@@ -407,7 +409,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write a waveform (VCD from Verilator, FST from Icarus)",
     )
     _output(simulate, "Y.npy", "write the outputs, in the model's own output scale")
-    wishes.add_options(simulate, _at_least(1))
+    _folding(simulate)
 
     compare = _command(
         commands, "compare", _compare, "cycles and area of models or foldings, side by side"
@@ -463,3 +465,7 @@ def _output(
     parser.add_argument(
         "-o", "--output", metavar=metavar, type=Path, required=required, help=purpose
     )
+
+
+def _folding(parser: argparse.ArgumentParser) -> None:
+    wishes.add_options(parser, _at_least(1))

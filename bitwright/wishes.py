@@ -1,6 +1,6 @@
 """The options by which a folding is asked for, and the table of `explore`.
 
-Heavy imports stand inside the functions that need them, as in `cli.py`.
+Nothing heavy is imported here, as `cli.py` imports it: what reads fold files is passed in.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .text import table
 RESOURCES = ("lut", "ff", "bram", "dsp")
 FAMILIES = ("ecp5", "ice40", "gowin", "xc7")
 Parse = Callable[[str], Any]
+ReadFold = Callable[[Path | None], Any]
 
 
 def add_options(parser: argparse.ArgumentParser, count: Parse) -> None:
@@ -56,7 +57,7 @@ def _ways(count: Parse) -> dict[str, dict[str, Any]]:
 
 def add_ends(parser: argparse.ArgumentParser) -> None:
     """Add what a folding is judged by."""
-    parser.add_argument("--clock", metavar="MHZ", type=_positive, help="the clock that is meant")
+    parser.add_argument("--clock", metavar="MHZ", type=_frequency, help="the clock that is meant")
     add_measure(parser)
 
 
@@ -73,10 +74,8 @@ def add_measure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def wish(args: argparse.Namespace) -> dict[str, Any]:
+def wish(args: argparse.Namespace, read_fold: ReadFold) -> dict[str, Any]:
     """The folding that was asked for, as `api.generate` takes it."""
-    from .files import read_fold
-
     return {
         "cycles_per_frame": args.cycles_per_frame,
         "fold": read_fold(args.fold),
@@ -86,10 +85,8 @@ def wish(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def columns(args: argparse.Namespace) -> dict[str, Any]:
+def columns(args: argparse.Namespace, read_fold: ReadFold) -> dict[str, Any]:
     """The foldings that were asked for, as `api.compare` takes them."""
-    from .files import read_fold
-
     return {
         "cycles_per_frame": args.cycles_per_frame,
         "folds": [read_fold(fold) for fold in args.fold],
@@ -131,6 +128,16 @@ def _positive(text: str) -> float:
         value = -1.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"a number above 0 is expected, not {text}")
+    return value
+
+
+def _frequency(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 10_000:
+        raise argparse.ArgumentTypeError(f"MHz above 0 and up to 10000 are expected, not {text}")
     return value
 
 
