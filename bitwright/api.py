@@ -1,4 +1,4 @@
-"""The three verbs and what they need: load, compress, export, generate, simulate, compare, zoo.
+"""The three verbs and what they need: load, compress, export, generate, simulate, synth, compare, ...
 
 A model is a saved integer program or a quantised ONNX file (its path), the name of a network in the
 zoo, or a `Program`.  `check`, which says what becomes of an ONNX file, stands in `verdict.py`.
@@ -33,8 +33,9 @@ from bitwright.models.program import Program
 from bitwright.sim import kernels, rtl
 from bitwright.sim.compare import compare_designs
 
-from . import dynamic
+from . import dynamic, synthesis
 from .expected import Expected
+from .synthesis import Subject
 
 Array = NDArray[Any]
 Model = str | Path | Program
@@ -200,6 +201,25 @@ def _differences(outputs: Ints, reference: Ints) -> NDArray[np.bool_]:
     came = min(len(outputs), len(reference))
     wrong[:came] = outputs[:came] != reference[:came]
     return wrong
+
+
+def synth(
+    model: Model,
+    family: str,
+    cycles_per_frame: int | None = None,
+    fold: Fold | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Measure what a design takes of an FPGA family, and its clock: see `synthesis.measure`.
+
+    model: as elsewhere, or the folder of a generated project, which is folded already.
+    """
+    if not isinstance(model, Program) and Path(model).is_dir():
+        if cycles_per_frame or fold:
+            raise ProgramError(f"{model} is a project, which is folded; fold it in `generate`")
+        return synthesis.measure(Subject.of_folder(Path(model)), family, **options)
+    design = build(load(model), cycles_per_frame, fold)
+    return synthesis.measure(Subject.of_design(design), family, **options)
 
 
 def compare(
