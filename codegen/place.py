@@ -146,9 +146,7 @@ class _Job:
     tell: Progress
 
 
-def _place(
-    job: _Job, tried: list[Device], seeds: int, jobs: int, bitstream: Path | None
-) -> dict[str, Any]:
+def _place(job: _Job, tried: list[Device], seeds: int, jobs: int, bitstream: Path | None) -> Placed:
     with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
         folder = Path(name)
         synth.write(job.rtl, folder)

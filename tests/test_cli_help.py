@@ -14,7 +14,8 @@ import bitwright
 from bitwright import cli, doctor, files
 
 COMMANDS = [
-    "check", "compress", "export", "generate", "simulate", "compare", "explore", "zoo", "doctor",
+    "check", "compress", "export", "generate", "simulate", "synth", "compare", "explore", "zoo",
+    "doctor",
 ]  # fmt: skip
 
 

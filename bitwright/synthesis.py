@@ -1,0 +1,217 @@
+"""What a design takes of an FPGA family, and the clock it reaches: measured, beside the estimate.
+
+A design comes from a model or from a folder that `generate` has written; both give the same figures
+but for the estimate, which only a model has.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitwright.codegen import synth
+from bitwright.codegen.devices import DEVICES, PLACERS
+from bitwright.codegen.place import Placed, place, unit_of
+from bitwright.codegen.project import FORMAT, FRAMES, MANIFEST
+from bitwright.codegen.verilog import Rtl, write_rtl
+from bitwright.hw.cost import RESOURCES
+from bitwright.hw.design import Design, figures
+from bitwright.models.fixed import ProgramError
+from bitwright.sim.compare import area_error, estimate_design
+
+from .text import table
+
+Progress = Callable[[str], None]
+ESTIMATED = "ecp5"
+"""The family that `hw.cost` is calibrated on."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A design to synthesise; estimate: LUT, FF, BRAM and DSP as computed, on `ESTIMATED`."""
+
+    name: str
+    rtl: Rtl
+    units: Sequence[str]
+    first: int
+    interval: int
+    estimate: dict[str, int | None] | None
+
+    @classmethod
+    def of_design(cls, design: Design) -> Subject:
+        """A design that has just been built."""
+        arrivals = design.schedule(FRAMES)[design.streams[-1].name]
+        cycles: dict[str, Any] = figures(arrivals, design.output.beats)
+        units = [instance.name for instance in design.instances]
+        rtl, estimate = write_rtl(design), estimate_design(design)
+        return cls(design.program.name, rtl, units, cycles["first"], cycles["interval"], estimate)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Subject:
+        """A project folder; `ProgramError` where it is none, or not whole."""
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text())
+            if manifest["format"] != FORMAT:
+                raise ValueError
+            top, cycles = manifest["top"], manifest["cycles"]
+            memories = [name for name in manifest["files"] if name.endswith(".hex")]
+            rtl = Rtl(
+                top,
+                (folder / f"{top}.v").read_text(),
+                {name: (folder / name).read_text() for name in memories},
+            )
+            name, units = manifest["program"], list(manifest["modules"])
+            return cls(name, rtl, units, cycles["first"], cycles["interval"], None)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ProgramError(
+                f"the folder {folder} is no whole project of bitwright; make one with "
+                "`bitwright generate`"
+            ) from None
+
+
+def measure(
+    subject: Subject,
+    family: str,
+    device: str | None = None,
+    seeds: int = 3,
+    clock: float | None = None,
+    jobs: int = 1,
+    placed: bool = True,
+    pins: Path | None = None,
+    bitstream: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Synthesise, place and route; the arguments are those of `codegen.place.place`.
+
+    placed: False leaves place and route out, and Xilinx 7 has none.
+
+    Returns {"model", "family", "device", "estimate", "netlist", "harness", "placed", "room",
+    "clock", "limiting", "cycles", "frames_per_second", "latency_us", "bitstream", "notes",
+    "tools", "seconds"}.  `netlist` is what Yosys made of the design alone, `placed` what is taken
+    of the device, that of the `harness` included; `clock` is {"asked", "median", "least", "most",
+    "met", "seeds"} in MHz; `limiting` names the units at the ends of the critical path of the
+    median run.  Frames per second and latency are the promised cycles at the median clock.  What
+    was not measured is null, and `notes` says why.
+    """
+    tell = progress or (lambda _: None)
+    start = time.perf_counter()
+    result: dict[str, Any] = {
+        "model": subject.name,
+        "family": family,
+        "device": None,
+        "estimate": subject.estimate if family == ESTIMATED else None,
+        "netlist": None,
+        "harness": None,
+        "placed": None,
+        "room": None,
+        "clock": None,
+        "limiting": None,
+        "cycles": {"first": subject.first, "interval": subject.interval},
+        "frames_per_second": None,
+        "latency_us": None,
+        "bitstream": None,
+        "notes": [],
+        "tools": {"yosys": synth.yosys_version()},
+    }
+    if placed and family in PLACERS:
+        found = place(subject.rtl, family, device, seeds, clock, jobs, pins, bitstream, tell=tell)
+        result |= _placed(found, subject, clock)
+        result["bitstream"] = str(bitstream) if bitstream else None
+    else:
+        if device or bitstream or pins:
+            raise ProgramError(
+                f"a device, pins or a bitstream need place and route, which {family} "
+                f"{'is left without here' if family in PLACERS else 'has no open tool for'}; "
+                "leave these options out"
+            )
+        tell(f"mapping {subject.rtl.top} for {family} with Yosys")
+        result["netlist"] = _area(synth.cached(subject.rtl, family))
+        if family not in PLACERS:
+            result["notes"] = [f"{family} is mapped by Yosys only: not placed, and without a clock"]
+    if result["estimate"]:
+        result["notes"] += [area_error()]
+    result["seconds"] = time.perf_counter() - start
+    return result
+
+
+def _placed(found: Placed, subject: Subject, clock: float | None) -> dict[str, Any]:
+    middle, units = found.middle, list(subject.units)
+    device = DEVICES[found.device]
+    result: dict[str, Any] = {
+        "device": found.device,
+        "netlist": _area(found.netlist),
+        "harness": _area(found.harness) if found.harness else None,
+        "placed": {r: middle.used.get(r) for r in RESOURCES},
+        "room": {r: device.room[r] if r in middle.used else None for r in RESOURCES},
+        "limiting": {"from": unit_of(middle.start, units), "to": unit_of(middle.end, units)},
+        "notes": _notes(found),
+    }
+    if found.mhz is None:
+        return result
+    return result | {
+        "clock": {
+            "asked": clock,
+            "median": found.mhz,
+            "least": min(found.clocks),
+            "most": max(found.clocks),
+            "met": None if clock is None else sum(mhz >= clock for mhz in found.clocks),
+            "seeds": [{"seed": run.seed, "mhz": run.mhz} for run in found.runs],
+        },
+        "frames_per_second": found.mhz * 1e6 / subject.interval,
+        "latency_us": subject.first / found.mhz,
+    }
+
+
+def _notes(found: Placed) -> list[str]:
+    notes: list[str] = []
+    if found.mhz is None:
+        notes.append("nextpnr does not model the delay of these multipliers, so there is no clock")
+    if found.harness:
+        notes.append(
+            "placed inside a harness of registers on three pins, which is counted under `placed`"
+        )
+    if "ff" not in found.middle.used:
+        notes.append("LUT under `placed` are logic cells, which hold the flip-flops as well")
+    return notes
+
+
+def _area(area: synth.Area) -> dict[str, int]:
+    return {r: getattr(area, r) for r in RESOURCES}
+
+
+# What the command prints
+
+
+def text(result: dict[str, Any]) -> str:
+    """The result as a small table and a few sentences."""
+    rows = [
+        {"": row, **{r.upper(): result[row][r] for r in RESOURCES}}
+        for row in ("estimate", "netlist", "harness", "placed", "room")
+        if result[row]
+    ]
+    where = " ".join(filter(None, (result["family"], result["device"])))
+    lines = [f"{result['model']} on {where}", table(rows)]
+    if result["clock"]:
+        lines += _clock(result)
+    if result["bitstream"]:
+        lines.append(f"bitstream of the fastest seed: {result['bitstream']}")
+    return "\n".join([*lines, *(f"({note})" for note in result["notes"])])
+
+
+def _clock(result: dict[str, Any]) -> list[str]:
+    clock, limiting, cycles = result["clock"], result["limiting"], result["cycles"]
+    runs = len(clock["seeds"])
+    seeds = "1 seed" if runs == 1 else f"{runs} seeds"
+    asked = (
+        "" if clock["asked"] is None else f"; {clock['asked']:g} MHz met by {clock['met']} of them"
+    )
+    ends = dict.fromkeys((limiting["from"], limiting["to"]))
+    reached = f"clock {clock['median']:.1f} MHz, median of {seeds} "
+    spread = f"({clock['least']:.1f} to {clock['most']:.1f}){asked}"
+    speed = f"{result['frames_per_second']:,.0f} frames a second ({cycles['interval']} cycles each)"
+    latency = f"latency {result['latency_us']:.2f} us ({cycles['first']} cycles)"
+    return [f"{reached}{spread}; limited by {' to '.join(ends)}", f"{speed}, {latency}"]
