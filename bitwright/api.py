@@ -1,4 +1,4 @@
-"""The three verbs and what they need: load, compress, export, generate, simulate, synth, compare, ...
+"""The verbs: load, compress, export, generate, simulate, synth, compare, zoo.
 
 A model is a saved integer program or a quantised ONNX file (its path), the name of a network in the
 zoo, or a `Program`.  `check`, which says what becomes of an ONNX file, stands in `verdict.py`.
