@@ -38,7 +38,7 @@ from bitwright.sim.energy import ABOUT as ENERGY
 
 from . import dynamic, synthesis
 from .expected import Expected
-from .synthesis import Subject
+from .synthesis import AS_USUAL, Options, Subject
 
 Array = NDArray[Any]
 Model = str | Path | Program
@@ -218,21 +218,25 @@ def _differences(outputs: Ints, reference: Ints) -> NDArray[np.bool_]:
 
 def synth(
     model: Model,
-    family: str,
     cycles_per_frame: int | None = None,
     fold: Fold | None = None,
-    **options: Any,
+    options: Options = AS_USUAL,
+    **wish: Unpack[Wish],
 ) -> dict[str, Any]:
     """Measure what a design takes of an FPGA family, and its clock: see `synthesis.measure`.
 
-    model: as elsewhere, or the folder of a generated project, which is folded already.
+    model: as elsewhere and folded as in `generate`, or the folder of a generated project, which is
+    folded already.  family: ecp5 without it; clock: also what place and route aims at.
     """
+    family, clock = wish.get("family", "ecp5"), wish.get("clock")
     if not isinstance(model, Program) and Path(model).is_dir():
-        if cycles_per_frame or fold:
+        if cycles_per_frame or fold or wish.get("target_fps") or wish.get("budget"):
             raise ProgramError(f"{model} is a project, which is folded; fold it in `generate`")
-        return synthesis.measure(Subject.of_folder(Path(model)), family, **options)
-    design = build(load(model), cycles_per_frame, fold)
-    return synthesis.measure(Subject.of_design(design), family, **options)
+        subject = Subject.of_folder(Path(model))
+    else:
+        design = build(load(model), cycles_per_frame, fold, **wish)
+        subject = Subject.of_design(design, family)
+    return synthesis.measure(subject, family, clock, options)
 
 
 def compare(

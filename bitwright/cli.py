@@ -131,20 +131,16 @@ def _synth(args: argparse.Namespace) -> int:
     from . import api, synthesis
     from .files import read_fold
 
-    result = api.synth(
-        args.model,
-        args.family,
-        cycles_per_frame=args.cycles_per_frame,
-        fold=read_fold(args.fold),
+    options = synthesis.Options(
         device=args.device,
         seeds=args.seeds,
-        clock=args.clock,
         jobs=args.jobs,
         placed=args.place,
         pins=args.pins,
         bitstream=args.bitstream,
         progress=_progress,
     )
+    result = api.synth(args.model, options=options, **wishes.wish(args, read_fold))
     return _print(args, result, synthesis.text(result))
 
 
@@ -437,9 +433,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     synth.add_argument("model", metavar="DIR|MODEL", help=f"a generated project, or {MODEL_HELP}")
     synth.add_argument(
-        "--family", choices=["ice40", "ecp5", "gowin", "xc7"], required=True, help="FPGA family"
-    )
-    synth.add_argument(
         "--device", metavar="NAME", help="hx8k, up5k, 45k, ... (default: the smallest that fits)"
     )
     synth.add_argument(
@@ -448,7 +441,6 @@ def _parser() -> argparse.ArgumentParser:
     synth.add_argument(
         "--jobs", metavar="N", type=_at_least(1), default=1, help="placements at a time"
     )
-    synth.add_argument("--clock", metavar="MHZ", type=_at_least(1), help="the clock to aim at")
     synth.add_argument(
         "--no-place", dest="place", action="store_false", help="map only, without a clock"
     )

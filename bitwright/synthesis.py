@@ -7,6 +7,7 @@ but for the estimate, which only a model has.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,13 +27,30 @@ from bitwright.sim.compare import area_error, estimate_design
 from .text import table
 
 Progress = Callable[[str], None]
-ESTIMATED = "ecp5"
-"""The family that `hw.cost` is calibrated on."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How `measure` goes about it: see `codegen.place.place`.
+
+    placed: False leaves place and route out.
+    """
+
+    device: str | None = None
+    seeds: int = 3
+    jobs: int = 1
+    placed: bool = True
+    pins: Path | None = None
+    bitstream: Path | None = None
+    progress: Progress = lambda _: None
+
+
+AS_USUAL = Options()
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A design to synthesise; estimate: LUT, FF, BRAM and DSP as computed, on `ESTIMATED`."""
+    """A design to synthesise; estimate: LUT, FF, BRAM and DSP as computed, if they were."""
 
     name: str
     rtl: Rtl
@@ -42,12 +60,12 @@ class Subject:
     estimate: dict[str, int | None] | None
 
     @classmethod
-    def of_design(cls, design: Design) -> Subject:
+    def of_design(cls, design: Design, family: str) -> Subject:
         """A design that has just been built."""
         arrivals = design.schedule(FRAMES)[design.streams[-1].name]
         cycles: dict[str, Any] = figures(arrivals, design.output.beats)
         units = [instance.name for instance in design.instances]
-        rtl, estimate = write_rtl(design), estimate_design(design)
+        rtl, estimate = write_rtl(design), estimate_design(design, family)
         return cls(design.program.name, rtl, units, cycles["first"], cycles["interval"], estimate)
 
     @classmethod
@@ -59,6 +77,11 @@ class Subject:
                 raise ValueError
             top, cycles = manifest["top"], manifest["cycles"]
             memories = [name for name in manifest["files"] if name.endswith(".hex")]
+            # Names become part of scripts and of paths: a folder may come from anywhere.
+            if not all(
+                re.fullmatch(r"\w+", name, re.ASCII) for name in (top, *map(_stem, memories))
+            ):
+                raise ValueError
             rtl = Rtl(
                 top,
                 (folder / f"{top}.v").read_text(),
@@ -74,20 +97,9 @@ class Subject:
 
 
 def measure(
-    subject: Subject,
-    family: str,
-    device: str | None = None,
-    seeds: int = 3,
-    clock: float | None = None,
-    jobs: int = 1,
-    placed: bool = True,
-    pins: Path | None = None,
-    bitstream: Path | None = None,
-    progress: Progress | None = None,
+    subject: Subject, family: str, clock: float | None = None, options: Options = AS_USUAL
 ) -> dict[str, Any]:
-    """Synthesise, place and route; the arguments are those of `codegen.place.place`.
-
-    placed: False leaves place and route out, and Xilinx 7 has none.
+    """Synthesise, place and route; Xilinx 7 is only synthesised.  clock: MHz to aim at.
 
     Returns {"model", "family", "device", "estimate", "netlist", "harness", "placed", "room",
     "clock", "limiting", "cycles", "frames_per_second", "latency_us", "bitstream", "notes",
@@ -97,13 +109,13 @@ def measure(
     median run.  Frames per second and latency are the promised cycles at the median clock.  What
     was not measured is null, and `notes` says why.
     """
-    tell = progress or (lambda _: None)
+    tell, bitstream = options.progress, options.bitstream
     start = time.perf_counter()
     result: dict[str, Any] = {
         "model": subject.name,
         "family": family,
         "device": None,
-        "estimate": subject.estimate if family == ESTIMATED else None,
+        "estimate": subject.estimate,
         "netlist": None,
         "harness": None,
         "placed": None,
@@ -117,12 +129,22 @@ def measure(
         "notes": [],
         "tools": {"yosys": synth.yosys_version()},
     }
-    if placed and family in PLACERS:
-        found = place(subject.rtl, family, device, seeds, clock, jobs, pins, bitstream, tell=tell)
+    if options.placed and family in PLACERS:
+        found = place(
+            subject.rtl,
+            family,
+            options.device,
+            options.seeds,
+            clock,
+            options.jobs,
+            options.pins,
+            bitstream,
+            tell=tell,
+        )
         result |= _placed(found, subject, clock)
         result["bitstream"] = str(bitstream) if bitstream else None
     else:
-        if device or bitstream or pins:
+        if options.device or bitstream or options.pins:
             raise ProgramError(
                 f"a device, pins or a bitstream need place and route, which {family} "
                 f"{'is left without here' if family in PLACERS else 'has no open tool for'}; "
@@ -133,9 +155,13 @@ def measure(
         if family not in PLACERS:
             result["notes"] = [f"{family} is mapped by Yosys only: not placed, and without a clock"]
     if result["estimate"]:
-        result["notes"] += [area_error()]
+        result["notes"] += [area_error(family)]
     result["seconds"] = time.perf_counter() - start
     return result
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".hex")
 
 
 def _placed(found: Placed, subject: Subject, clock: float | None) -> dict[str, Any]:

