@@ -46,6 +46,8 @@ MOST_NODES = 10
 MOST_CYCLES = 1500
 MOST_STALLED = 500
 """Cycles of a case of the schedule's own campaign."""
+MOST_UNITS = 18
+"""Units of such a case, links included: simulators take long to build, and there are many cases."""
 MOST_ELEMENTS = 400
 MOST_ENTRIES = 64
 """Values of a table's input."""
@@ -136,7 +138,8 @@ def _stalled_case(rng: Generator, seed: int) -> Case:
     target = MOST_STALLED // frames // 2
     design = Design(program, _folds(rng, program, target), {})
     branches = any(isinstance(instance.op, Fork) for instance in design.instances)
-    if design.interval > target or (seed % 2 and not branches):
+    large = design.interval > target or len(design.instances) > MOST_UNITS
+    if large or (seed % 2 and not branches):
         raise ProgramError("another case is wanted")
     if seed // 2 % 2:
         design = with_depths(design, least(design).depths)

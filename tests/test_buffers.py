@@ -209,25 +209,26 @@ def test_what_less_costs_is_said_for_any_depths():
 @pytest.mark.parametrize("engine", rtl.ENGINES)
 def test_the_verilog_keeps_the_interval_and_loses_what_the_schedule_says(engine: str):
     """A chain, residual branches and a FIFO of the deep form; least depths, and an entry less."""
-    designs: list[Design] = []
-    for made in (random_chain, residual):
-        rng = np.random.default_rng(5)
-        program = made(rng)
-        designs.append(Design(program, random_folds(program, rng), {}))
-    designs.append(deep_branch(5))
+    ones, rng = np.ones((8, 8), int), np.random.default_rng(11)
+    program = chain("two", Edge.of((8,), signed(4)), Dot(ones, BINARY), Dot(ones, BINARY))
+    branches = residual(rng)
+    designs = [
+        Design(program, {}, {}),
+        Design(branches, random_folds(branches, rng), {}),
+        deep_branch(5),
+    ]
     trials: list[Trial] = []
     for free in designs:
-        kept = with_depths(free, least(free).depths)
+        sizing = least(free)
+        kept = with_depths(free, sizing.depths)
         assert measured(kept) == free.interval
-        changed = [kept]
-        changed += [with_depth(kept, n, kept.by_name[n].depth - 1) for n in [*prove(kept)][:3]]
-        for design in changed:
-            if design.deadlock() is None:
-                program = replace(design.program, name=f"buffers{len(trials)}")
-                design = replace(design, program=program)
-                inputs = samples(program.input, 6)
-                trials.append(Trial(f"d{len(trials)}", design, write_rtl(design), inputs, {}))
-    assert len(trials) > 6
+        slower = [name for name, ratio in sizing.less.items() if ratio < inf]
+        changed = [with_depth(kept, n, kept.by_name[n].depth - 1) for n in slower[:3]]
+        for design in (kept, *changed):
+            named = replace(design, program=replace(design.program, name=f"buffers{len(trials)}"))
+            inputs = samples(named.program.input, 6)
+            trials.append(Trial(f"d{len(trials)}", named, write_rtl(named), inputs, {}))
+    assert len(trials) >= 6
     outcomes = rtl.simulate(trials, engine).outcomes
     assert [outcome.report for outcome in outcomes] == [[]] * len(trials)
 
