@@ -85,8 +85,6 @@ class Rom(memory.Memory):
     """
 
     def __init__(self, words: Sequence[int], width: int) -> None:
-        if any(word >> width for word in words):
-            raise ValueError(f"a word of a memory does not fit {width} bits")
         attributes = {"rom_style": "block"} if in_block(width, len(words)) else {}
         super().__init__(shape=width, depth=len(words), init=[], attrs=attributes)
         self.words = words
@@ -102,6 +100,8 @@ def rom(
     m: Module, name: str, words: Sequence[int], width: int, addr: Value, enable: Value
 ) -> Value:
     """Read a constant memory: the word at `addr` appears in the cycle after `enable` and stays."""
+    if any(word >> width for word in words):
+        raise ValueError(f"a word of a memory does not fit {width} bits")
     m.submodules[name] = contents = Rom(words, width)
     m.d.comb += [contents.port.addr.eq(addr), contents.port.en.eq(enable)]
     return contents.port.data

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from agree import refused, samples, sign
+from amaranth.hdl import Const, Fragment, Module
 from amaranth.sim import Simulator
 
 from bitwright.hw.beats import from_beats, to_beats
 from bitwright.hw.convert import Narrow, Widen
+from bitwright.hw.elastic import rom
 from bitwright.hw.fifo import Fifo
 from bitwright.hw.fork import Fork
 from bitwright.hw.unit import Fold, Place, Port, Unit, component, input_names, output_names
@@ -182,3 +184,12 @@ def test_beats_hold_lane_0_in_the_low_bits(grid: Grid, lanes: int):
     codes = grid.encode(x).reshape(-1, lanes).tolist()
     assert words == [sum(c << k * grid.bits for k, c in enumerate(row)) for row in codes]
     assert from_beats(words, port).ravel().tolist() == x.ravel().tolist()
+
+
+def test_a_constant_memory_takes_words_that_fit():
+    m, one = Module(), Const(1, 1)
+    assert len(rom(m, "fits", [0, 7], 3, one, one)) == 3
+    for words in ([0, 8], [-1, 0]):
+        with pytest.raises(ValueError, match="a word of a memory does not fit 3 bits"):
+            rom(m, "not", words, 3, one, one)
+    Fragment.get(m, None)

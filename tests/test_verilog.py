@@ -39,6 +39,7 @@ from bitwright.codegen.rtlil import RtlilError, parse
 from bitwright.codegen.verilog import Rtl, write_component, write_rtl
 from bitwright.hw.convert import Narrow, Widen
 from bitwright.hw.design import Design
+from bitwright.hw.elastic import Rom
 from bitwright.hw.fifo import Fifo
 from bitwright.hw.fork import Fork
 from bitwright.hw.unit import Fold, Place, component
@@ -579,3 +580,27 @@ def test_verilog_equals_amaranth(name, tmp_path):
     assert got[:resets] == expected[:resets]
     for before, after in zip(expected[resets:], got[resets:], strict=True):
         assert promised(after, outputs) == promised(before, outputs)
+
+
+def test_contents_of_constant_memories_go_past_the_netlist(monkeypatch: pytest.MonkeyPatch):
+    """A million bits are in the memory file, and no RTLIL is made of them."""
+    seen: list[str] = []
+    monkeypatch.setattr(
+        verilog_module.rtlil, "parse", lambda text: seen.append(text) or parse(text)
+    )
+
+    class Reader(wiring.Component):
+        def __init__(self) -> None:
+            super().__init__({"a": In(10), "o": Out(1000)})
+
+        def elaborate(self, platform: object) -> Module:
+            m = Module()
+            m.submodules.weights = contents = Rom(words, 1000)
+            m.d.comb += [contents.port.addr.eq(self.a), self.o.eq(contents.port.data)]
+            return m
+
+    words = [random.Random(k).getrandbits(1000) for k in range(1024)]
+    made = write_component(Reader(), "reader")
+    assert [int(line, 16) for line in made.memories["reader_weights.hex"].split()] == words
+    assert 'initial $readmemh("reader_weights.hex", weights);' in made.verilog
+    assert len(seen[0]) < 3000
