@@ -99,7 +99,8 @@ def _generate(args: argparse.Namespace) -> int:
     from .files import read_fold
 
     manifest = api.generate(args.model, args.output, **wishes.wish(args, read_fold))
-    return _print(args, manifest, f"{args.model} written to {args.output}")
+    pace = wishes.pace(manifest["cycles"]["interval"], args.clock)
+    return _print(args, manifest, f"{args.model} written to {args.output}: {pace}")
 
 
 def _simulate(args: argparse.Namespace) -> int:

@@ -100,6 +100,16 @@ def _ends(args: argparse.Namespace) -> dict[str, Any]:
     return {"clock": args.clock, "family": args.family, "minimise": args.minimise}
 
 
+def pace(interval: int, clock: float | None) -> str:
+    """Cycles per frame, and frames per second where a clock is meant."""
+    at = (
+        ""
+        if clock is None
+        else f", {clock * 1e6 / interval:,.0f} frames per second at {clock:g} MHz"
+    )
+    return f"{interval:,} cycles a frame{at}"
+
+
 def explored(result: dict[str, Any]) -> str:
     """The front as a table, with the error of its estimates below."""
     shown = ("cycles", "limiting", *RESOURCES)

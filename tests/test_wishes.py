@@ -42,8 +42,10 @@ def test_a_target_and_a_budget_fold_the_project(model, tmp_path, capsys):
     }
     for number, (options, design) in enumerate(ways.items()):
         out = tmp_path / str(number)
-        code, _, err = run(capsys, "generate", model, "-o", out, *options)
+        code, said, err = run(capsys, "generate", model, "-o", out, *options)
         assert (code, err) == (0, "")
+        assert f": {design.interval:,} cycles a frame" in said
+        assert ("frames per second at 10 MHz" in said) == ("--clock" in options)
         folding = json.loads((out / "manifest.json").read_text())["folding"]
         assert folding == {n: {"pe": f.pe, "simd": f.simd} for n, f in design.folds.items()}
 
