@@ -31,6 +31,7 @@ from . import cost_matrix as cost_matrix
 from . import cost_requantise as cost_requantise
 from . import cost_streams as cost_streams
 from .cost_parts import Features as Features
+from .cost_families import FAMILIES as FAMILIES
 from .cost_parts import features as features
 from .cost_parts import terms as terms
 from .unit import Place
@@ -97,7 +98,7 @@ def estimate(op: Any, place: Place, family: str = "ecp5") -> Estimate | None:
     """
     fitted = model(family)
     known = features.dispatch(type(op)) is not features.dispatch(object)
-    return fitted.estimate(features(op, place)) if fitted and known else None
+    return fitted.estimate(features(op, place, FAMILIES[family])) if fitted and known else None
 
 
 def error(family: str = "ecp5") -> dict[str, Any]:

@@ -6,21 +6,19 @@ import numpy as np
 
 from ..models.fixed import Grid, Ints
 from ..models.ops import Add, Scale, Table, Thresholds
+from .cost_families import Family, has_sign, multipliers, signed_width
+from .cost_memory import as_bits, distinct, registered, rom
 from .cost_parts import (
     Features,
     Parts,
-    as_bits,
     count_bits,
     counting,
-    distinct,
     features,
     gates,
-    registered,
-    rom,
     together,
     trailing_zeros,
 )
-from .cost_sums import has_sign, multipliers, product_bits, repeated, signed_width, sum_of
+from .cost_sums import product_bits, repeated, sum_of
 from .elementwise import by_beat
 from .scale import Plan, plan_of
 from .table import contents_of
@@ -28,7 +26,7 @@ from .unit import Place
 
 
 @features.register
-def _(op: Thresholds, place: Place) -> Features:
+def _(op: Thresholds, place: Place, family: Family) -> Features:
     pe, x, y = place.fold.pe, place.inputs[0].grid, place.output.grid
     channels, count = op.thresholds.shape
     wide = Grid(x.lo, x.hi + 1)
@@ -43,8 +41,8 @@ def _(op: Thresholds, place: Place) -> Features:
     parts = together(
         gates(2 + read + pe * y.bits, constant=1),
         counting(channels // pe),
-        rom(as_bits(by_beat(limits, pe), wide)),
-        rom(np.concatenate(constants, axis=1)),
+        rom(as_bits(by_beat(limits, pe), wide), family),
+        rom(np.concatenate(constants, axis=1), family),
         gates(compare=compared, apply=pe * y.bits if varies else 0),
         repeated(sum_of((count, *[0] * (count.bit_length() - 1))), pe),
         Parts(dsp=pe if varies and channels > pe else 0),
@@ -57,22 +55,22 @@ def _channel_bits(values: Ints, pe: int) -> np.ndarray:
 
 
 @features.register
-def _(op: Scale, place: Place) -> Features:
+def _(op: Scale, place: Place, family: Family) -> Features:
     pe, x, plan = place.fold.pe, place.inputs[0].grid, plan_of(op, place)
     outputs = _scaled_bits(op, place, plan)
     parts = together(
         gates(plan.stages + sum(outputs), constant=1),
-        # A carry chain takes cells of two bits.
-        gates(sum=sum(bits + bits % 2 for bits in outputs) if plan.adds else 0),
+        # A carry chain may take cells of two bits.
+        gates(sum=sum(-(-bits // family.chain) * family.chain for bits in outputs) if plan.adds else 0),
         gates(pe * x.bits if plan.stages > 1 else 0),
         counting(len(plan.factor.rows) if plan.stored else 1),
-        rom(np.concatenate([as_bits(field.rows, field.grid) for field in plan.stored], axis=1))
+        rom(np.concatenate([as_bits(field.rows, field.grid) for field in plan.stored], axis=1), family)
         if plan.stored
         else Parts(),
     )
     if plan.sizes:
         return Features("Scale.shifts", parts + _shifting(x, plan))
-    return Features("Scale.multiply", parts + _multiplying(x, plan, place.output.grid))
+    return Features("Scale.multiply", parts + _multiplying(x, plan, place.output.grid, family))
 
 
 def _scaled_bits(op: Scale, place: Place, plan: Plan) -> list[int]:
@@ -96,9 +94,9 @@ def _shifting(x: Grid, plan: Plan) -> Parts:
     return gates(flip=flipped, choice=choices * wide * lanes)
 
 
-def _multiplying(x: Grid, plan: Plan, y: Grid) -> Parts:
+def _multiplying(x: Grid, plan: Plan, y: Grid, family: Family) -> Parts:
     """The lanes' products, and what holds them and the memory's addends before they are added."""
-    products = together(*(_product_with(x, values, y) for values in plan.factor.rows.T))
+    products = together(*(_product_with(x, values, y, family) for values in plan.factor.rows.T))
     if not plan.adds:
         return Parts(products.lut, dsp=products.dsp)
     if plan.addend.fixed:
@@ -106,7 +104,7 @@ def _multiplying(x: Grid, plan: Plan, y: Grid) -> Parts:
     return products + Parts(ff=registered(as_bits(plan.addend.rows, plan.addend.grid)))
 
 
-def _product_with(x: Grid, factors: Ints, y: Grid) -> Parts:
+def _product_with(x: Grid, factors: Ints, y: Grid, family: Family) -> Parts:
     """One lane's product: multipliers, the sum of partial products, a register behind."""
     m = Grid(int(factors.min()), int(factors.max()))
     bits = min(product_bits(x, m), y.bits)
@@ -117,14 +115,14 @@ def _product_with(x: Grid, factors: Ints, y: Grid) -> Parts:
         bits -= trailing_zeros(size, bits)
     sign = has_sign(x) or has_sign(m)
     wide = max(signed_width(grid) if sign else grid.bits for grid in (x, m))
-    return Parts({"partial": bits if wide > 18 else 0}, ff=bits, dsp=multipliers(x, m))
+    return Parts({"partial": bits if wide > 18 else 0}, ff=bits, dsp=multipliers(x, m, family))
 
 
 @features.register
-def _(op: Table, place: Place) -> Features:
+def _(op: Table, place: Place, family: Family) -> Features:
     contents, grid = contents_of(op, place), place.output.grid
     lanes = [as_bits(values[:, None], grid) for values in contents.words]
-    memories = [_lookup(bits) for bits in lanes]
+    memories = [_lookup(bits, family) for bits in lanes]
     # What steers muxes between blocks is the same in all lanes where it is the group's number.
     steering = memories[0].ff if memories[0].bram else 0
     again = steering * (len(lanes) - 1) if steering <= count_bits(contents.groups) else 0
@@ -137,12 +135,12 @@ def _(op: Table, place: Place) -> Features:
     return Features("Table", parts)
 
 
-def _lookup(bits: np.ndarray) -> Parts:
+def _lookup(bits: np.ndarray, family: Family) -> Parts:
     """A lane's memory; in logic each column is a function of the input's bits.
 
     Up to seven bits, eight LUT4s are joined by the muxes beside them.
     """
-    memory = rom(bits)
+    memory = rom(bits, family)
     if memory.bram:
         return memory
     whole = np.pad(bits, ((0, -len(bits) % 16), (0, 0)), mode="edge")
@@ -153,6 +151,6 @@ def _lookup(bits: np.ndarray) -> Parts:
 
 
 @features.register
-def _(op: Add, place: Place) -> Features:
+def _(op: Add, place: Place, family: Family) -> Features:
     bits = place.fold.pe * place.output.grid.bits
     return Features("Add", gates(1 + bits, constant=1, sum=bits))

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from ..models.fixed import Grid
+from ..models.fixed import Grid, Ints
 from ..models.ops import DepthwiseDot, Dot
-from .cost_parts import (
-    Features,
-    Parts,
-    as_bits,
-    counting,
-    distinct,
-    features,
-    gates,
-    ram,
-    rom,
-    together,
-)
-from .cost_sums import multipliers, product_bits, sum_bits, sum_of
+from .cost_families import Family, multipliers
+from .cost_memory import as_bits, distinct, large_rom, ram, rom
+from .cost_parts import Features, Parts, counting, features, gates, together
+from .cost_sums import product_bits, sum_bits, sum_of
 from .dot import folded, start_values, weight_rows
-from .unit import Place
+from .unit import Fold, Place
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,7 @@ class Row:
         return Parts(many, dsp=self.dsp * rows) + Parts(self.once)
 
 
-def row(x: Grid, w: Grid, simd: int, acc: int) -> Row:
+def row(x: Grid, w: Grid, simd: int, acc: int, family: Family) -> Row:
     """What one row of `simd` lanes takes; the datapaths are those of `dot.lanes`."""
     if w.bipolar and x.bipolar:
         width = sum_bits([(1, False)] * simd)
@@ -63,7 +55,7 @@ def row(x: Grid, w: Grid, simd: int, acc: int) -> Row:
         return Row(kind, lut, width, reused=simd * x.bits)
     product = product_bits(x, w)
     width = sum_bits([(product, x.signed or x.bipolar or w.signed)] * simd, acc)
-    return Row("multiply", sum_of((simd,) * width), width, simd * multipliers(x, w))
+    return Row("multiply", sum_of((simd,) * width), width, simd * multipliers(x, w, family))
 
 
 def _popcount(count: int, width: int) -> Mapping[str, float]:
@@ -75,21 +67,21 @@ def _accumulator_bits(grid: Grid) -> int:
 
 
 @features.register
-def _(op: Dot, place: Place) -> Features:
+def _(op: Dot, place: Place, family: Family) -> Features:
     fold, grid, x = place.fold, place.output.grid, place.inputs[0].grid
     rows, columns = folded(op, fold)
     acc = _accumulator_bits(grid)
-    one = row(x, op.grid, fold.simd, acc)
+    one = row(x, op.grid, fold.simd, acc, family)
     beat = x.bits * fold.simd
-    buffer = ram(beat, columns, one_address=True) + gates(1, input=beat) if rows > 1 else Parts()
+    buffer = ram(beat, columns, family, one_address=True) + gates(1, input=beat) if rows > 1 else Parts()
     parts = together(
         gates(7 + beat, constant=1),
         counting(columns, rows, rows * columns),
-        rom(as_bits(weight_rows(op, fold), op.grid)),
+        _weights(op, fold, family),
         buffer,
         one.times(fold.pe),
         gates(reused=fold.pe * one.reused if rows > 1 else 0),
-        _starts(op, place, columns * fold.simd),
+        _starts(op, place, columns * fold.simd, family),
         Parts({"accumulate": fold.pe * acc}, ff=fold.pe * (one.width + acc + grid.bits)),
     )
     # Without folding the weights are constants, into which Yosys looks deeply: a kind of its own.
@@ -97,28 +89,43 @@ def _(op: Dot, place: Place) -> Features:
     return Features(f"Dot.{one.kind}{unrolled}", parts)
 
 
-def _starts(op: Dot | DepthwiseDot, place: Place, most: int) -> Parts:
+def _weights(op: Dot, fold: Fold, family: Family) -> Parts:
+    """The memory of weights, whose bits are only made where they matter."""
+    rows, columns = folded(op, fold)
+    width = fold.pe * fold.simd * op.grid.bits
+    return large_rom(
+        rows * columns, width, lambda: as_bits(weight_rows(op, fold), op.grid), family
+    )
+
+
+@lru_cache(maxsize=64)
+def _first(op: Dot | DepthwiseDot, inputs: Grid) -> Ints:
+    """What accumulators start from: the same in every folding, of which many are tried."""
+    return start_values(op.weights, inputs, op.grid)
+
+
+def _starts(op: Dot | DepthwiseDot, place: Place, most: int, family: Family) -> Parts:
     """The memory of what accumulators start from, and the register behind it."""
-    values = start_values(op.weights, place.inputs[0].grid, op.grid)
+    values = _first(op, place.inputs[0].grid)
     if (values == values[0]).all():
         return Parts()
     bits = as_bits(values.reshape(-1, place.fold.pe), Grid(0, most))
-    return rom(bits) + gates(distinct(bits))
+    return rom(bits, family) + gates(distinct(bits))
 
 
 @features.register
-def _(op: DepthwiseDot, place: Place) -> Features:
+def _(op: DepthwiseDot, place: Place, family: Family) -> Features:
     pe, grid, x = place.fold.pe, place.output.grid, place.inputs[0].grid
     channels, taps = op.weights.shape
     groups, acc = channels // pe, _accumulator_bits(grid)
-    one = row(x, op.grid, 1, acc)
+    one = row(x, op.grid, 1, acc, family)
     beat = x.bits * pe
     parts = together(
         gates(7 + beat, constant=1),
         counting(groups, taps, groups * taps),
-        rom(as_bits(op.weights.T.reshape(taps * groups, pe), op.grid)),
+        rom(as_bits(op.weights.T.reshape(taps * groups, pe), op.grid), family),
         one.times(pe),
-        _starts(op, place, taps),
+        _starts(op, place, taps, family),
         Parts({"accumulate": pe * acc}, ff=pe * (one.width + acc * groups + grid.bits)),
     )
     return Features("DepthwiseDot", parts)

@@ -73,27 +73,3 @@ def _pair(a: tuple[int, bool], b: tuple[int, bool], most: int | None) -> tuple[i
 def product_bits(x: Grid, w: Grid) -> int:
     """Width of a product as Amaranth makes it."""
     return (2 if x.bipolar else x.bits) + w.bits
-
-
-def multipliers(x: Grid, w: Grid) -> int:
-    """MULT18X18Ds of one product; wider operands are cut in parts of 17 bits (`mul2dsp`).
-
-    Two operands that are never negative are cut in parts of 18.
-    """
-    most = 17 if has_sign(x) or has_sign(w) else 18
-
-    def parts(grid: Grid) -> int:
-        # A part of one bit is multiplied in LUTs, and of two where one is the sign.
-        return max(1, ceil((grid.bits - 1 if most == 18 else signed_width(grid) - 2) / most))
-
-    return parts(x) * parts(w)
-
-
-def has_sign(grid: Grid) -> bool:
-    """Whether the numbers of a grid are signed."""
-    return grid.signed or grid.bipolar
-
-
-def signed_width(grid: Grid) -> int:
-    """Bits of the numbers of a grid in two's complement."""
-    return 2 if grid.bipolar else grid.bits + (0 if grid.signed else 1)
