@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -176,7 +177,7 @@ def _thresholds(draw: Spread) -> Any:
     bits = draw.integer(5, 19)
     channels, count = draw.pick((10, 16, 32, 64, 128)), draw.pick((1, 1, 3, 7, 15, 15))
     grid = draw.pick((signed(bits), unsigned(bits)))
-    pe = draw.pick([d for d in divisors(channels) if d * count * bits <= 1200 and d <= 32])
+    pe = draw.pick([d for d in divisors(channels) if d * count * bits <= 600 and d <= 16])
     spread = (grid.hi - grid.lo) / 4
     cuts = draw.rng.normal((grid.lo + grid.hi) / 2, spread, (channels, count)).astype(int)
     cuts = np.sort(cuts, 1)
@@ -194,7 +195,7 @@ def _requantise(least: int, most: int) -> Callable[[Spread], Any]:
     def make(draw: Spread) -> Any:
         bits, channels = draw.integer(least, most + 1), draw.pick((1, 10, 16, 32, 64, 64))
         output = draw.pick((signed(8), unsigned(8), unsigned(4), signed(4)))
-        pe = draw.pick([d for d in divisors(channels) if d <= 16])
+        pe = draw.pick([d for d in divisors(channels) if d <= 4])
         m_bits = draw.integer(6, 17)
         multiplier = draw.rng.integers(1 << (m_bits - 1), 1 << m_bits, channels)
         shift = max(1, bits + m_bits - output.bits - 1)
@@ -220,7 +221,7 @@ def _requantise_fixed(multiplies: bool) -> Callable[[Spread], Any]:
         grid = draw.pick((signed(bits), signed(bits), unsigned(bits)))
         narrow = (Grid(-127, 127), Grid(-7, 7), Grid(0, 200))
         output = draw.pick((signed(8), unsigned(8), unsigned(4), signed(4), *narrow))
-        pe = draw.pick([d for d in divisors(channels) if d <= 16])
+        pe = draw.pick([d for d in divisors(channels) if d <= 4])
         own = draw.random() < 0.25
         if multiplies:
             m_bits = draw.integer(3, 17)
@@ -254,7 +255,7 @@ def _scale(multiplies: bool) -> Callable[[Spread], Any]:
             draw.pick((1, 10, 16, 32, 64, 64)),
             draw.pick((signed(bits), unsigned(bits))),
         )
-        pe = draw.pick([d for d in divisors(channels) if d <= 16])
+        pe = draw.pick([d for d in divisors(channels) if d <= 4])
         if multiplies:
             m_bits = draw.integer(3, 13)
             multiplier = draw.rng.integers(1 << (m_bits - 1), 1 << m_bits, channels)
@@ -280,7 +281,7 @@ def _table(least: int, most: int) -> Callable[[Spread], Any]:
         bits, channels = draw.integer(least, most + 1), draw.pick((1, 8, 10, 16, 32, 64))
         grid = draw.pick((signed(bits), unsigned(bits)))
         output = draw.pick((BINARY, unsigned(2), unsigned(4), signed(4), unsigned(8), signed(8)))
-        pe = draw.pick([d for d in divisors(channels) if d <= 16])
+        pe = draw.pick([d for d in divisors(channels) if d <= 8])
         rows = channels if draw.random() < 0.35 and channels << bits <= 1 << 14 else 1
         if draw.random() < 0.5 and not output.bipolar:
             slope = np.linspace(-4, 4, 1 << bits) * draw.rng.uniform(0.5, 2, (rows, 1))
@@ -374,39 +375,39 @@ UNITS: dict[str, tuple[int, Callable[[Spread], Any]]] = {
     "multiply": (8, _dot(None, None, 48)),
     "multiply-wide": (3, _wide(None, None, (48, 72, 144))),
     "depthwise": (7, _depthwise),
-    "window": (10, _window),
-    "window-padded": (6, _padded_window(1, 128)),
-    "window-point": (4, _point_window),
-    "window-cropped": (5, _cropped_window),
-    "window-repeat": (6, _repeated_window),
-    "thresholds": (12, _thresholds),
-    "requantise": (8, _requantise(8, 24)),
-    "requantise-even": (6, _requantise_even),
-    "requantise-shifts": (12, _requantise_fixed(False)),
-    "requantise-fixed": (10, _requantise_fixed(True)),
-    "scale-shifts": (9, _scale(False)),
-    "scale-multiply": (8, _scale(True)),
-    "table": (9, _table(2, 8)),
-    "table-large": (5, _table(8, 11)),
-    "max": (6, _pool(MaxPool)),
-    "max-signs": (3, _pool(MaxPool, (BINARY,))),
-    "sum": (6, _pool(SumPool)),
-    "add": (4, _add),
-    "concatenate": (7, _concatenate),
-    "topk": (9, _top_k),
-    "select": (6, _select),
-    "fifo": (8, _fifo((2, 2, 2, 3, 4, 8, 16, 20, 32))),
-    "deep": (7, _fifo((33, 48, 64, 100, 200, 300, 512, 1000, 2000))),
-    "convert": (9, _convert),
-    "fork": (6, _fork),
+    "window": (8, _window),
+    "window-padded": (4, _padded_window(1, 128)),
+    "window-point": (3, _point_window),
+    "window-cropped": (4, _cropped_window),
+    "window-repeat": (4, _repeated_window),
+    "thresholds": (8, _thresholds),
+    "requantise": (6, _requantise(8, 24)),
+    "requantise-even": (4, _requantise_even),
+    "requantise-shifts": (8, _requantise_fixed(False)),
+    "requantise-fixed": (8, _requantise_fixed(True)),
+    "scale-shifts": (7, _scale(False)),
+    "scale-multiply": (6, _scale(True)),
+    "table": (7, _table(2, 8)),
+    "table-large": (4, _table(8, 11)),
+    "max": (5, _pool(MaxPool)),
+    "max-signs": (2, _pool(MaxPool, (BINARY,))),
+    "sum": (5, _pool(SumPool)),
+    "add": (3, _add),
+    "concatenate": (6, _concatenate),
+    "topk": (7, _top_k),
+    "select": (5, _select),
+    "fifo": (7, _fifo((2, 2, 2, 3, 4, 8, 16, 20, 32))),
+    "deep": (6, _fifo((33, 48, 64, 100, 200, 300, 512, 1000, 2000))),
+    "convert": (8, _convert),
+    "fork": (5, _fork),
 }
 """How many units of each kind, and how one is drawn."""
 
 
-def samples(seed: int) -> list[Sample]:
-    """All units, the same in every run."""
+def samples(seed: int, share: float = 1.0) -> list[Sample]:
+    """All units, or the first ones of each kind, which lie evenly too; the same in every run."""
     made: list[Sample] = []
     for number, (kind, (count, make)) in enumerate(UNITS.items()):
-        drawn = enumerate(Spread.points(count, (seed, number)))
+        drawn = enumerate(Spread.points(ceil(count * share), (seed, number)))
         made += [Sample(f"{kind}{k}", *make(draw)) for k, draw in drawn]
     return made

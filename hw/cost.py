@@ -37,6 +37,8 @@ from .cost_parts import terms as terms
 from .unit import Place
 
 RESOURCES = ("lut", "ff", "bram", "dsp")
+REACH = 16
+"""How many times as much of a feature as any fitted unit has an estimate may stand on."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,16 @@ class Model:
 
     def estimate(self, of: Features) -> Estimate | None:
         """The area, or None beyond what was fitted."""
-        known = terms(of)
-        if of.kind not in self.kinds or any(v > self.most.get(n, 0) for n, v in known.items()):
+        known = terms(of).items()
+        if of.kind not in self.kinds or any(v > REACH * self.most.get(n, 0) for n, v in known):
             return None
-        lut = of.parts.exact + sum(self.coefficients[n] * v for n, v in known.items() if v)
-        return Estimate(round(lut), of.parts.ff, of.parts.bram, of.parts.dsp)
+        return weighed(of, self.coefficients)
+
+
+def weighed(of: Features, coefficients: Mapping[str, float]) -> Estimate:
+    """The area of so many features with these coefficients."""
+    lut = of.parts.exact + sum(coefficients[n] * v for n, v in terms(of).items() if v)
+    return Estimate(round(lut), of.parts.ff, of.parts.bram, of.parts.dsp)
 
 
 def data_file(family: str) -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..models.fixed import Grid, Ints
 from ..models.ops import Add, Scale, Table, Thresholds
-from .cost_families import Family, has_sign, multipliers, signed_width
+from .cost_families import Family, cuts, multipliers, signed_width
 from .cost_memory import as_bits, distinct, registered, rom
 from .cost_parts import (
     Features,
@@ -18,7 +18,7 @@ from .cost_parts import (
     together,
     trailing_zeros,
 )
-from .cost_sums import product_bits, repeated, sum_of
+from .cost_sums import product_bits, repeated, soft_product, sum_of
 from .elementwise import by_beat
 from .scale import Plan, plan_of
 from .table import contents_of
@@ -113,16 +113,16 @@ def _product_with(x: Grid, factors: Ints, y: Grid, family: Family) -> Parts:
         if size & (size - 1) == 0:
             return Parts(ff=bits if size else 0)
         bits -= trailing_zeros(size, bits)
-    sign = has_sign(x) or has_sign(m)
-    wide = max(signed_width(grid) if sign else grid.bits for grid in (x, m))
-    return Parts({"partial": bits if wide > 18 else 0}, ff=bits, dsp=multipliers(x, m, family))
+    dsp = multipliers(x, m, family)
+    lut = {"partial": bits * cuts(x, m, family)} if dsp else soft_product(x, m)
+    return Parts(lut, ff=bits, dsp=dsp)
 
 
 @features.register
 def _(op: Table, place: Place, family: Family) -> Features:
     contents, grid = contents_of(op, place), place.output.grid
     lanes = [as_bits(values[:, None], grid) for values in contents.words]
-    memories = [_lookup(bits, family) for bits in lanes]
+    memories = [rom(bits, family) for bits in lanes]
     # What steers muxes between blocks is the same in all lanes where it is the group's number.
     steering = memories[0].ff if memories[0].bram else 0
     again = steering * (len(lanes) - 1) if steering <= count_bits(contents.groups) else 0
@@ -133,21 +133,6 @@ def _(op: Table, place: Place, family: Family) -> Features:
         gates(2 + ones + kept - again, constant=1), counting(contents.groups), *memories
     )
     return Features("Table", parts)
-
-
-def _lookup(bits: np.ndarray, family: Family) -> Parts:
-    """A lane's memory; in logic each column is a function of the input's bits.
-
-    Up to seven bits, eight LUT4s are joined by the muxes beside them.
-    """
-    memory = rom(bits, family)
-    if memory.bram:
-        return memory
-    whole = np.pad(bits, ((0, -len(bits) % 16), (0, 0)), mode="edge")
-    blocks = whole.reshape(-1, 16, bits.shape[1]).swapaxes(1, 2)
-    functions = np.unique(blocks.reshape(-1, 16), axis=0)
-    entries, kept = int(functions.any(1).sum() - functions.all(1).sum()), distinct(bits)
-    return gates(kept, entries=entries, joins=kept * max(0, len(blocks) - 8))
 
 
 @features.register

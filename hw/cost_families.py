@@ -57,7 +57,8 @@ class Multiplier:
 class Family:
     """A family: block RAMs, LUT memories, multipliers from small to large, inputs of a LUT.
 
-    chain: bits of a carry chain that come as one; packs: registers beside a multiplier move into it.
+    chain: bits of a carry chain that come as one; packs: registers beside a multiplier move into it;
+    joined: inputs that muxes beside the LUTs add to a table.
     """
 
     blocks: tuple[Cell, ...]
@@ -66,6 +67,7 @@ class Family:
     inputs: int = 4
     chain: int = 1
     packs: bool = False
+    joined: int = 0
 
 
 NARROW = (1, 2, 4, 9, 18)
@@ -77,11 +79,13 @@ FAMILIES: Mapping[str, Family] = {
         (Cell(4, (4,), 4, 6),),
         (Multiplier(18, 18),),
         chain=2,
+        joined=2,
     ),
     "gowin": Family(
         (Cell(14, WIDE, 128, 1, byte=9), Cell(14, WIDE, 128, 1, byte=9, shared=True)),
         (Cell(4, (4,), 4, 6, scaled=4),),
         (Multiplier(9, 9, 1, 4), Multiplier(18, 18, 2, 4), Multiplier(36, 36, 8, 22)),
+        joined=4,
     ),
     "xc7": Family(
         (
@@ -96,6 +100,7 @@ FAMILIES: Mapping[str, Family] = {
         (Multiplier(25, 18, 1, 2, 9, signed=True),),
         inputs=6,
         packs=True,
+        joined=2,
     ),
 }
 
@@ -125,6 +130,17 @@ def multipliers(x: Grid, w: Grid, family: Family) -> int:
     smallest = fitting[0]
     small = narrow < smallest.least or wide + narrow < smallest.together
     return 0 if small else smallest.counts
+
+
+def cuts(x: Grid, w: Grid, family: Family) -> int:
+    """Partial products that a product in multipliers is the sum of, less one."""
+    sign = has_sign(x) or has_sign(w)
+    if not family.multipliers or multipliers(x, w, family) == 0:
+        return 0
+    largest = [m for m in family.multipliers if m.a < 36][-1]
+    wide, narrow = sorted((_width(x, sign), _width(w, sign)), reverse=True)
+    a, b = (most - (sign or largest.signed) for most in (largest.a, largest.b))
+    return len(_parts(wide, a, sign)) * len(_parts(narrow, b, sign)) - 1
 
 
 def _width(grid: Grid, sign: bool) -> int:

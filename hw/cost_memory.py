@@ -49,9 +49,7 @@ def rom(bits: np.ndarray, family: Family) -> Parts:
     block = _block_rom(len(bits), columns.shape[1], family)
     if block is not None:
         return block
-    tables, kept = logic_tables(columns, family), distinct(columns)
-    # Two LUTs are joined by a mux beside them; more may take LUTs to choose.
-    return Parts({"table": tables, "select": max(0, tables - 2 * kept)}, ff=kept)
+    return logic(columns, family) + Parts(ff=distinct(columns))
 
 
 def large_rom(depth: int, width: int, bits: Callable[[], np.ndarray], family: Family) -> Parts:
@@ -62,7 +60,7 @@ def large_rom(depth: int, width: int, bits: Callable[[], np.ndarray], family: Fa
     if depth * width <= EXACT or depth == 1:
         return rom(bits(), family)
     tables = width * ceil(depth / (1 << family.inputs))
-    in_logic = Parts({"table": tables, "select": tables - 2 * width}, ff=width)
+    in_logic = Parts({"table": tables, "join": tables - width}, ff=width)
     return _block_rom(depth, width, family) or in_logic
 
 
@@ -77,10 +75,48 @@ def _block_rom(depth: int, width: int, family: Family) -> Parts | None:
     return Parts({"mux": width * (best.banks - 1)}, ff=count_bits(best.banks), bram=best.counts)
 
 
-def logic_tables(columns: np.ndarray, family: Family) -> int:
-    """Different LUTs that hold columns of bits."""
+def logic(columns: np.ndarray, family: Family) -> Parts:
+    """Columns of bits (words, functions) in LUTs: the tables, and what chooses between them.
+
+    Functions, and parts of them, that are equal or opposite to one another are counted once, those
+    that are constant not at all.  Muxes beside the LUTs join a few tables; many take LUTs (`join`).
+    """
+    if not columns.size:
+        return Parts()
     words = 1 << family.inputs
-    return sum(distinct(columns[at : at + words]) for at in range(0, len(columns), words))
+    levels = max(0, count_bits(len(columns)) - family.inputs)
+    whole = np.pad(columns, ((0, (words << levels) - len(columns)), (0, 0)), mode="edge")
+    blocks = whole.T.reshape(-1, words)
+    # Each function under the number of its table, below zero where it is the opposite; 0: constant.
+    opposite = blocks[:, 0]
+    numbers, tables = _numbered(np.packbits(blocks ^ opposite[:, None], axis=1), opposite)
+    joins = 0
+    for _ in range(levels):
+        pairs = numbers.reshape(-1, 2)
+        turned = pairs[:, 0] < 0
+        numbers, made = _joined(np.where(turned[:, None], -pairs, pairs), turned)
+        joins += made
+    name = "few" if levels <= family.joined else "join"
+    return Parts({"table": tables, name: joins} if joins else {"table": tables})
+
+
+def _numbered(functions: np.ndarray, opposite: np.ndarray) -> tuple[Ints, int]:
+    """Functions (n, bytes), of which each begins with 0, by number, and how many there are."""
+    found, at = np.unique(functions, axis=0, return_inverse=True)
+    at = at.reshape(-1).astype(np.int64)
+    constant = int(not found[0].any())
+    # 1 stands for the constant 0, as -1 does for the constant 1.
+    numbers = at + (1 if constant else 2)
+    return np.where(opposite, -numbers, numbers), len(found) - constant
+
+
+def _joined(pairs: Ints, turned: np.ndarray) -> tuple[Ints, int]:
+    """Pairs of numbers, the first above zero, as new numbers, and how many muxes choose in them."""
+    found, at = np.unique(pairs, axis=0, return_inverse=True)
+    same = found[:, 0] == found[:, 1]
+    constant = same & (found[:, 0] == 1)
+    numbers = np.where(constant, 1, np.arange(len(found)) + 2)[at.reshape(-1)]
+    return np.where(turned, -numbers, numbers), int((~same).sum())
 
 
 def distinct(bits: np.ndarray) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 
 from ..models.fixed import Grid, Ints
 from ..models.ops import Requantise
-from .cost_families import Family, has_sign, multipliers, signed_width
+from .cost_families import Family, cuts, has_sign, multipliers
 from .cost_memory import as_bits, registered, rom
 from .cost_parts import Features, Parts, counting, features, gates, together, trailing_zeros
-from .cost_sums import product_bits
+from .cost_sums import product_bits, soft_product
 from .requantise import Plan, plan_of
 from .unit import Place
 
@@ -63,6 +62,8 @@ class _Lane:
             return Parts(lut, ff=2 * product + self.output)
         ff = self.x.bits + product + self.output
         dsp = multipliers(self.x, self.factor, self.family)
+        if not dsp:
+            return Parts({**lut, **soft_product(self.x, self.factor)}, ff=ff)
         return Parts({**lut, "partial": self.partial}, ff=ff, dsp=dsp)
 
     # What is multiplied.
@@ -101,10 +102,8 @@ class _Lane:
 
     @property
     def partial(self) -> int:
-        """Bits of partial products that are added: of an operand beyond 18 bits."""
-        signed = has_sign(self.x) or has_sign(self.factor)
-        beyond = (signed_width(self.x) if signed else self.x.bits) - 18
-        return ceil(max(0, beyond) / (17 if signed else 18)) * self.product
+        """Bits of partial products that are added: of an operand too wide for one multiplier."""
+        return cuts(self.x, self.factor, self.family) * self.product
 
     @property
     def factor_bits(self) -> np.ndarray:

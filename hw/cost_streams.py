@@ -8,7 +8,7 @@ from ..models.ops import Concatenate, MaxPool, Select, SumPool, TopK, Window
 from .concatenate import turns
 from .convert import Narrow, Widen
 from .cost_families import Family
-from .cost_memory import logic_tables, ram
+from .cost_memory import logic, ram
 from .cost_parts import Features, Parts, count_bits, counting, features, gates, together
 from .fifo import Fifo
 from .fork import Fork
@@ -117,11 +117,10 @@ def _(op: Concatenate, place: Place, family: Family) -> Features:
 @features.register
 def _(op: Select, place: Place, family: Family) -> Features:
     beats = emitting(op, place)[:, None]
-    tables = logic_tables(beats, family)
     parts = together(
         gates(1 + ports(op, place).outputs[0].width, constant=1),
         counting(len(beats)),
-        Parts({"table": tables, "select": max(0, tables - 2)}),
+        logic(beats, family),
     )
     return Features("Select", parts)
 
@@ -171,7 +170,7 @@ def _(op: Fifo, place: Place, family: Family) -> Features:
 @features.register
 def _(op: Fork, place: Place, family: Family) -> Features:
     width = _link_bits(place, place.fold.pe)
-    return Features("Fork", gates(width + op.branches, **{f"branches{op.branches}": 1}))
+    return Features("Fork", gates(width + op.branches, branches=op.branches))
 
 
 @features.register

@@ -50,6 +50,22 @@ def _summands(left: list[int]) -> tuple[list[list[bool]], int]:
     return words, spare
 
 
+@cache
+def soft_product(x: Grid, w: Grid) -> Mapping[str, float]:
+    """Features of a product in LUTs: its partial products, and their sum.
+
+    w: what holds the factors; a range of one number is a constant, of which the ones count.
+    """
+    ones = [bool(w.lo >> k & 1) for k in range(w.bits)] if w.lo == w.hi else [True] * w.bits
+    columns = [0] * product_bits(x, w)
+    for place in range(x.bits):
+        for shift in range(w.bits):
+            columns[min(place + shift, len(columns) - 1)] += ones[shift]
+    whole = sum_of(tuple(columns))
+    gates = 0 if w.lo == w.hi else x.bits * w.bits
+    return {"ands": gates, "fulls": whole["adders"], "ends": whole["carry"] + whole["short"]}
+
+
 def repeated(lut: Mapping[str, float], times: int) -> Parts:
     """The same features so many times."""
     return Parts({name: value * times for name, value in lut.items()})
