@@ -30,8 +30,9 @@ from bitwright.models.onnx.floats.network import network_of
 from bitwright.models.onnx.load import load as load_onnx
 from bitwright.models.onnx.read import read as read_onnx
 from bitwright.models.program import Program
-from bitwright.sim import kernels, rtl
-from bitwright.sim.compare import compare_designs
+from bitwright.sim import kernels, pareto, rtl
+from bitwright.sim.compare import Placed, compare_designs
+from bitwright.sim.energy import ABOUT as ENERGY
 
 from . import dynamic
 from .expected import Expected
@@ -208,12 +209,20 @@ def compare(
     folds: Sequence[Fold | None] = (),
     engine: str | None = "auto",
     progress: Progress | None = None,
+    family: str = "ecp5",
+    clock: float | None = None,
+    place: Callable[[Design], Placed | None] | None = None,
+    report: Callable[[Sequence[Design], Sequence[Mapping[str, Any]]], object] | None = None,
 ) -> dict[str, Any]:
     """Models and foldings side by side, per layer and in total.
 
     Each model appears once per entry of `cycles_per_frame` and `folds`, or once with the default
     folding.  `engine` measures the cycles in RTL ("auto": Icarus, else Verilator; None: not).
+    family: of the area estimates.  clock: assumed MHz, for times; place: what place and route made
+    of a design, whose clock and area go before.  report: called with the designs and what was
+    found, as `sim.comparison.write` wants them.  "front" numbers the designs that no other beats.
     """
+    tell = progress or (lambda _: None)
     designs: list[Design] = []
     for model in models:
         program = load(model)
@@ -221,7 +230,11 @@ def compare(
         designs += [build(program, fold=fold) for fold in folds if fold is not None]
         if not cycles_per_frame and not folds:
             designs.append(build(program))
-    return {"models": compare_designs(designs, engine, progress or (lambda _: None))}
+    entries = compare_designs(designs, engine, tell, family, clock, place)
+    if report is not None:
+        tell("writing the report")
+        report(designs, entries)
+    return {"models": entries, "energy": ENERGY, "front": pareto.front_of(entries)}
 
 
 def compress(

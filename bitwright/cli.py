@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -140,10 +141,23 @@ def _compare(args: argparse.Namespace) -> int:
         args.models,
         cycles_per_frame=args.cycles_per_frame,
         folds=[read_fold(fold) for fold in args.fold],
+        engine=None if args.engine == "none" else args.engine,
+        clock=args.clock,
+        report=_report_writer(args.report),
+        progress=_progress,
     )
     wrong = any(model["differences"] for model in result["models"])
     _print(args, result, _compared(result))
     return FAILED if wrong else OK
+
+
+def _report_writer(path: Path | None) -> Callable[..., object] | None:
+    """What writes the report of a comparison to `path`, where one was given."""
+    if path is None:
+        return None
+    from bitwright.sim.report import write_comparison
+
+    return partial(write_comparison, path)
 
 
 def _zoo(args: argparse.Namespace) -> int:
@@ -227,9 +241,19 @@ def _compared(result: dict[str, Any]) -> str:
         total = {"layer": "total", **model["total"]} | {
             way: _figures(model["total"][way]) for way in ("formula", "schedule", "rtl")
         }
-        lines = [heading, table([*model["layers"], total]), _forms(model["forms"]), area]
+        rows = [{k: v for k, v in row.items() if is_plain(v)} for row in (*model["layers"], total)]
+        lines = [heading, _times(model), table(rows), _forms(model["forms"]), area]
         parts.append("\n".join(filter(None, lines)))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, result["energy"]])
+
+
+def _times(model: dict[str, Any]) -> str:
+    """Frames per second and latency of a design that has a clock, and where that is from."""
+    if not model["clock"]:
+        return ""
+    return "{frames_per_second:,.0f} frames per second, latency {latency_us:.4g} us".format(
+        **model["speed"]
+    ) + " at {mhz:g} MHz ({source})".format(**model["clock"])
 
 
 def _forms(forms: dict[str, str]) -> str:
@@ -247,6 +271,16 @@ def _at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _frequency(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 10_000:
+        raise argparse.ArgumentTypeError(f"MHz above 0 and up to 10000 are expected, not {text}")
+    return value
 
 
 def _probability(text: str) -> float:
@@ -407,6 +441,18 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="add a column with this folding; may be repeated",
+    )
+    compare.add_argument(
+        "--engine",
+        choices=["auto", "icarus", "verilator", "none"],
+        default="auto",
+        help="measures the cycles in RTL; none: not, for big networks (default: auto)",
+    )
+    compare.add_argument(
+        "--clock", metavar="MHZ", type=_frequency, help="assume this clock, for times"
+    )
+    compare.add_argument(
+        "--report", metavar="FILE.html", type=Path, help="write it as a self-contained page too"
     )
 
     _command(commands, "zoo", _zoo, "list the networks that come with bitwright")

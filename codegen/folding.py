@@ -1,149 +1,210 @@
-"""Choosing how far each layer is folded."""
+"""Choosing how far each layer is folded: the least area for a target, or the most speed for a budget.
+
+Both are optimal over every folding of every layer (`optimum.py`), by the area of units and links
+that `choices.py` counts and the price of it that `price.py` states.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from math import lcm
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from ..hw.buffers import buffered
-from ..hw.design import Design, folding_choices
-from ..hw.unit import Fold, Place, Port, Ports, cycles, ports
+from ..hw.cost import RESOURCES
+from ..hw.design import Design
+from ..hw.unit import Fold
 from ..models.fixed import ProgramError
-from ..models.ops import Dot
-from ..models.program import INPUT, Node, Program
+from ..models.program import Program
+from .choices import Choices
+from .optimum import Optimum, least
+from .price import AREA, price_of
 
 DEFAULT_CYCLES = 1024
-_SPARE = 1.5
-"""Lanes that may be spent beyond the fewest, where that spares width converters."""
+MEGA = 1_000_000
 
 
-def fold_for(program: Program, target: int | None = None) -> dict[str, Fold]:
-    """Return a small folding of each layer with at most `target` cycles a frame.
+class Wish(TypedDict, total=False):
+    """What a folding is asked for, beside cycles per frame and a fold file.
 
-    None: `DEFAULT_CYCLES`, or the least that the layers allow where that is more.  Smallest by
-    `_size` of units and the width converters between them, found by dynamic programming along the
-    edges; where an edge is read by several layers each counts its way there as if it were alone.
+    target_fps: frames per second at a clock of `clock` MHz; budget: most of some of "lut", "ff",
+    "bram" and "dsp", within which the fewest cycles are sought; family: the FPGA family by whose
+    area is judged ("ecp5" without it); minimise: "area" (without it) or one of the four resources.
     """
-    places = _places(program, target)
-    best: dict[str, dict[int, _Choice]] = {}
-    for name, options in places.items():
-        node = options[0].node
-        best[name] = {}
-        for option in options:
-            ways = [_way(best, program, source, option, k) for k, source in enumerate(node.inputs)]
-            cost = option.size + sum(cost for cost, _ in ways)
-            known = best[name].get(option.lanes_out)
-            if known is None or cost < known.cost:
-                chosen = tuple(lanes for _, lanes in ways)
-                best[name][option.lanes_out] = _Choice(cost, option.place.fold, chosen)
-    return _collect(program, best)
+
+    target_fps: float | None
+    clock: float | None
+    budget: Mapping[str, int] | None
+    family: str
+    minimise: str
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """The cheapest folding of a layer for its lanes out, and the lanes out of those before it."""
+def build(
+    program: Program,
+    cycles_per_frame: int | None = None,
+    fold: Mapping[str, Mapping[str, int]] | None = None,
+    **wish: Unpack[Wish],
+) -> Design:
+    """Return the design of a program: folded as asked, buffered for its full throughput.
 
-    cost: float
-    fold: Fold
-    sources: tuple[int | None, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Option:
-    """A folding of a layer that is fast enough."""
-
-    node: Node
-    place: Place
-
-    @cached_property
-    def ports(self) -> Ports:
-        return ports(self.node.op, self.place)
-
-    @property
-    def lanes_out(self) -> int:
-        return self.ports.outputs[0].lanes
-
-    @property
-    def size(self) -> float:
-        """A rough size, in bits: lanes of arithmetic, operands held, accumulators."""
-        inputs = sum(port.width for port in self.ports.inputs)
-        output = self.ports.outputs[0].width
-        if not isinstance(self.node.op, Dot):
-            return inputs + output
-        fold, x = self.place.fold, self.ports.inputs[0].grid.bits
-        return fold.pe * fold.simd * (x + self.node.op.grid.bits) + inputs + 2 * output
+    One way to say how: `cycles_per_frame`, `fold` ({layer: {"pe": P, "simd": S}}, see `complete`),
+    frames per second, or a budget; none of them: see `fold_for`.  Raises ProgramError where
+    there is no such folding, with what is least possible.
+    """
+    return buffered(Design(program, _folds(program, cycles_per_frame, fold, wish), {}))
 
 
-def _places(program: Program, target: int | None) -> dict[str, list[_Option]]:
-    """Options of each layer that meet the target, without those of needlessly many lanes."""
-    found: dict[str, list[_Option]] = {}
-    edges = program.edges
-    every: dict[str, list[tuple[int, _Option]]] = {}
-    nodes = {node.name: node for node in program.nodes}
-    for name, folds in folding_choices(program).items():
-        node = nodes[name]
-        inputs = tuple(edges[source] for source in node.inputs)
-        options = [_Option(node, Place(inputs, edges[name], fold)) for fold in folds]
-        every[name] = [(cycles(node.op, option.place), option) for option in options]
-    slowest = max(every, key=lambda name: min(count for count, _ in every[name]), default="")
-    least = min(count for count, _ in every[slowest]) if slowest else 1
-    target = max(DEFAULT_CYCLES, least) if target is None else target
-    if target < least:
+def _folds(
+    program: Program,
+    cycles_per_frame: int | None,
+    fold: Mapping[str, Mapping[str, int]] | None,
+    wish: Wish,
+) -> dict[str, Fold]:
+    fps, budget, clock = wish.get("target_fps"), wish.get("budget"), wish.get("clock")
+    ways = sum(way is not None for way in (cycles_per_frame, fold, fps, budget))
+    if ways > 1:
         raise ProgramError(
-            f"layer {slowest!r} takes {least} cycles a frame at its most parallel, above the "
-            f"{target} asked for; ask for {least} or more"
+            "give one of cycles per frame, frames per second, a budget and a folding, "
+            f"not {ways} of them"
         )
-    for name, counted in every.items():
-        enough = [option for count, option in counted if count <= target]
-        lanes = min(option.place.fold.pe * option.place.fold.simd for option in enough)
-        found[name] = [o for o in enough if o.place.fold.pe * o.place.fold.simd <= _SPARE * lanes]
+    family, minimise = wish.get("family", "ecp5"), wish.get("minimise", AREA)
+    if fold is not None:
+        return complete(program, read_folds(fold), family, minimise)
+    choices = Choices(program, family)
+    if budget is not None:
+        return quickest(choices, budget, minimise).folds
+    if fps is None:
+        return cheapest(choices, cycles_per_frame, minimise).folds
+    if clock is None:
+        raise ProgramError("a target of frames per second needs the clock in MHz; give one")
+    limit = int(clock * MEGA / fps)
+    layer, fewest = fastest(choices)
+    if limit < fewest:
+        raise ProgramError(
+            f"layer {layer!r} takes {fewest} cycles a frame at its most parallel, which at "
+            f"{clock:g} MHz is {clock * MEGA / fewest:.0f} frames per second, below the {fps:g} "
+            "asked for; ask for fewer, or for a faster clock"
+        )
+    return cheapest(choices, limit, minimise).folds
+
+
+def fold_for(
+    program: Program, target: int | None = None, family: str = "ecp5", minimise: str = AREA
+) -> dict[str, Fold]:
+    """Return the folding of least area with at most `target` cycles a frame.
+
+    None: `DEFAULT_CYCLES`, or the least that the layers allow where that is more.
+    """
+    return cheapest(Choices(program, family), target, minimise).folds
+
+
+def complete(
+    program: Program, given: Mapping[str, Fold], family: str = "ecp5", minimise: str = AREA
+) -> dict[str, Fold]:
+    """Return foldings with those of layers that `given` leaves out.
+
+    They are the cheapest that keep to the cycles of the slowest layer given, so that they do not
+    limit it, or come as near as they can; where none is given, see `fold_for`.
+    """
+    choices = Choices(program, family, given)
+    if set(choices.layers) <= set(given):
+        return dict(given)
+    cycles = [choices.layers[layer][0].cycles for layer in given if layer in choices.layers]
+    target = max(*cycles, fastest(choices)[1]) if cycles else None
+    # Names that the program has not are kept: the design refuses them.
+    return {**given, **cheapest(choices, target, minimise).folds}
+
+
+def fastest(choices: Choices) -> tuple[str, int]:
+    """The layer that limits the most parallel folding, and its cycles per frame."""
+    fewest = {name: min(c.cycles for c in every) for name, every in choices.layers.items()}
+    slowest = max(fewest, key=lambda name: fewest[name], default="")
+    return slowest, fewest.get(slowest, 1)
+
+
+def cheapest(choices: Choices, target: int | None, minimise: str = AREA) -> Optimum:
+    """The least area, or least of a resource and then least area, for a target of cycles."""
+    layer, fewest = fastest(choices)
+    target = max(DEFAULT_CYCLES, fewest) if target is None else target
+    if target < fewest:
+        raise ProgramError(
+            f"layer {layer!r} takes {fewest} cycles a frame at its most parallel, above the "
+            f"{target} asked for; ask for {fewest} or more"
+        )
+    found = _cheapest(choices, target, minimise, {})
+    assert found is not None
     return found
 
 
-def _way(
-    best: dict[str, dict[int, _Choice]], program: Program, source: str, option: _Option, number: int
-) -> tuple[float, int | None]:
-    """The cheapest way to an input: cost, and lanes of the layer it comes from (None: none)."""
-    while source not in best:
-        if source == INPUT:
-            return 0.0, None
-        (source,) = next(node.inputs for node in program.nodes if node.name == source)
-    port = option.ports.inputs[number]
-    return min(
-        (choice.cost + _converter(lanes, port), lanes) for lanes, choice in best[source].items()
+def _cheapest(
+    choices: Choices, target: int, minimise: str, limits: Mapping[str, int]
+) -> Optimum | None:
+    found = least(choices, target, price_of(minimise, choices.family), limits)
+    if minimise == AREA or found is None:
+        return found
+    limits = {**limits, minimise: found.area[minimise]}
+    return least(choices, target, price_of(AREA, choices.family), limits)
+
+
+def breakpoints(choices: Choices) -> list[int]:
+    """Every number of cycles per frame that some folding of the program has, rising."""
+    _, fewest = fastest(choices)
+    counts = {choice.cycles for every in choices.layers.values() for choice in every}
+    return sorted(count for count in counts if count >= fewest) or [1]
+
+
+def quickest(choices: Choices, budget: Mapping[str, int], minimise: str = AREA) -> Optimum:
+    """The fewest cycles per frame within a budget; of such foldings the cheapest."""
+    unknown = [name for name in budget if name not in RESOURCES]
+    if unknown or not budget:
+        raise ProgramError(
+            f"a budget limits some of {', '.join(RESOURCES)}, not "
+            f"{repr(unknown[0]) if unknown else 'nothing'}; name one of them"
+        )
+    steps = breakpoints(choices)
+    if not _fits(choices, steps[-1], budget):
+        raise ProgramError(_beyond(choices, steps[-1], budget))
+    at = bisect_left(steps, True, key=lambda target: _fits(choices, target, budget))
+    found = _cheapest(choices, steps[at], minimise, budget)
+    assert found is not None
+    return found
+
+
+def _fits(choices: Choices, target: int, budget: Mapping[str, int]) -> bool:
+    """Whether some folding of at most `target` cycles keeps to a budget."""
+    for name, most in budget.items():
+        found = least(choices, target, price_of(name, choices.family))
+        if found is None or found.area[name] > most:
+            return False
+        if all(found.area[name] <= most for name, most in budget.items()):
+            return True
+    return least(choices, target, price_of(AREA, choices.family), budget) is not None
+
+
+def _beyond(choices: Choices, target: int, budget: Mapping[str, int]) -> str:
+    """The first limit that the ones before it leave no room for, and the layer that needs most."""
+    met: dict[str, int] = {}
+    for name, most in budget.items():
+        found = least(choices, target, price_of(name, choices.family), met)
+        assert found is not None
+        if found.area[name] > most:
+            break
+        met[name] = most
+    else:
+        raise AssertionError("the budget is met")
+    at = RESOURCES.index(name)
+    areas = {layer: int(choices.alone(layer, c)[at]) for layer, c in found.chosen.items()}
+    layer = max(areas, key=lambda layer: areas[layer])
+    rest = "".join(f", with at most {count} {each.upper()}" for each, count in met.items())
+    return (
+        f"program {choices.program.name!r} takes at least {found.area[name]} {name.upper()} of "
+        f"{choices.family}{rest}, above the {budget[name]} of the budget, and {areas[layer]} of "
+        f"them in layer {layer!r}; allow {found.area[name]} or more"
     )
 
 
-def _converter(lanes: int, port: Port) -> float:
-    """Bits that a width converter holds."""
-    if lanes == port.lanes:
-        return 0.0
-    meeting = lcm(lanes, port.lanes)
-    return port.grid.bits * meeting * (1 + (meeting not in (lanes, port.lanes)))
-
-
-def _collect(program: Program, best: dict[str, dict[int, _Choice]]) -> dict[str, Fold]:
-    """Follow the cheapest choice back from the output; the first reader of an edge decides."""
-    folds: dict[str, Fold] = {}
-    wanted: dict[str, int | None] = {}
-    for node in reversed(program.nodes):
-        lanes = wanted.get(node.name)
-        if node.name not in best:
-            wanted.setdefault(node.inputs[0], lanes)
-            continue
-        choices = best[node.name]
-        choice = choices[lanes] if lanes else min(choices.values(), key=lambda c: c.cost)
-        folds[node.name] = choice.fold
-        for source, lanes_in in zip(node.inputs, choice.sources, strict=True):
-            wanted.setdefault(source, lanes_in)
-    return {node.name: folds[node.name] for node in program.nodes if node.name in folds}
-
-
 def read_folds(document: Any) -> dict[str, Fold]:
-    """Read a fold file: {layer: {"pe": P, "simd": S}}; what is left out is 1."""
+    """Read a fold file: {layer: {"pe": P, "simd": S}}; of the two, what is left out is 1."""
     if not isinstance(document, Mapping):
         raise ProgramError('a fold file holds {layer: {"pe": P, "simd": S}}, not a list or value')
     folds = {}
@@ -159,18 +220,3 @@ def read_folds(document: Any) -> dict[str, Fold]:
                 )
         folds[str(layer)] = Fold(**entry)
     return folds
-
-
-def build(
-    program: Program,
-    cycles_per_frame: int | None = None,
-    fold: Mapping[str, Mapping[str, int]] | None = None,
-) -> Design:
-    """Return the design of a program: folded as asked, buffered for its full throughput.
-
-    fold: {layer: {"pe": P, "simd": S}}; layers that it leaves out are not parallel (1 and 1).
-    """
-    if fold is not None and cycles_per_frame is not None:
-        raise ProgramError("give either cycles per frame or a folding, not both")
-    folds = read_folds(fold) if fold is not None else fold_for(program, cycles_per_frame)
-    return buffered(Design(program, folds, {}))

@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..models.fixed import Ints
 from .unit import Port
 
+Words = NDArray[np.uint8]
+"""Words of one width as rows of bytes, the least significant byte first."""
+
+BLOCK = 1 << 20
+
+
+def pack(values: Ints, port: Port) -> Words:
+    """Words of `port` for values of shape (N, *edge.shape), lane 0 in the low bits."""
+    lanes, size = values.reshape(-1, port.lanes), port.grid.bits
+    made = np.empty((len(lanes), (port.width + 7) // 8), np.uint8)
+    # In blocks, as single bits take up sixty times their room.
+    step = max(1, BLOCK // port.width)
+    for k in range(0, len(lanes), step):
+        codes = port.grid.encode(lanes[k : k + step])
+        bits = (codes[:, :, None] >> np.arange(size)) & 1
+        flat = bits.reshape(len(codes), -1).astype(np.uint8)
+        made[k : k + step] = np.packbits(flat, -1, bitorder="little")
+    return made
+
+
+def unpack(words: Words, port: Port) -> Ints:
+    """Values of shape (beats, lanes) from words of `port`."""
+    made = np.empty((len(words), port.lanes), np.int64)
+    step = max(1, BLOCK // port.width)
+    for k in range(0, len(words), step):
+        bits = np.unpackbits(words[k : k + step], -1, bitorder="little")[:, : port.width]
+        codes = bits.reshape(len(bits), port.lanes, port.grid.bits).astype(np.int64)
+        made[k : k + step] = port.grid.decode((codes << np.arange(port.grid.bits)).sum(-1))
+    return made
+
 
 def to_beats(values: Ints, port: Port) -> list[int]:
-    """Words of `port` for values of shape (N, *edge.shape), lane 0 in the low bits."""
-    codes = port.grid.encode(values).reshape(-1, port.lanes)
-    bits = (codes[:, :, None] >> np.arange(port.grid.bits)) & 1
-    packed = np.packbits(bits.reshape(len(codes), -1).astype(np.uint8), -1, bitorder="little")
-    return [int.from_bytes(row.tobytes(), "little") for row in packed]
+    """The words of `pack` as integers."""
+    return [int.from_bytes(row.tobytes(), "little") for row in pack(values, port)]
 
 
 def from_beats(words: list[int], port: Port) -> Ints:
-    """Values of shape (beats, lanes) from words of `port`."""
+    """Values of shape (beats, lanes) from words of `port` as integers."""
     size = (port.width + 7) // 8
     raw = b"".join(word.to_bytes(size, "little") for word in words)
-    packed = np.frombuffer(raw, np.uint8).reshape(len(words), size)
-    bits = np.unpackbits(packed, -1, bitorder="little")[:, : port.width]
-    codes = bits.reshape(len(words), port.lanes, port.grid.bits).astype(np.int64)
-    return port.grid.decode((codes << np.arange(port.grid.bits)).sum(-1))
+    return unpack(np.frombuffer(raw, np.uint8).reshape(len(words), size), port)

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..models.fixed import ProgramError
 from . import cost_channels as cost_channels
 from . import cost_matrix as cost_matrix
 from . import cost_requantise as cost_requantise
@@ -34,7 +35,7 @@ from .cost_parts import Features as Features
 from .cost_families import FAMILIES as FAMILIES
 from .cost_parts import features as features
 from .cost_parts import terms as terms
-from .unit import Place
+from .unit import Place, ports
 
 RESOURCES = ("lut", "ff", "bram", "dsp")
 REACH = 16
@@ -76,12 +77,23 @@ class Model:
         known = terms(of).items()
         if of.kind not in self.kinds or any(v > REACH * self.most.get(n, 0) for n, v in known):
             return None
-        return weighed(of, self.coefficients)
+        return self.extrapolate(of)
+
+    def extrapolate(self, of: Features) -> Estimate:
+        """The same sum without the limit of what was fitted.
+
+        A kind that was not fitted takes the coefficients of the kind it is a part of ("Dot.xnor"
+        for "Dot.xnor.unrolled"), and a LUT for each count of a feature where that has none either.
+        """
+        kind = of.kind
+        while kind not in self.kinds and "." in kind:
+            kind = kind.rpartition(".")[0]
+        return weighed(replace(of, kind=kind), self.coefficients)
 
 
 def weighed(of: Features, coefficients: Mapping[str, float]) -> Estimate:
-    """The area of so many features with these coefficients."""
-    lut = of.parts.exact + sum(coefficients[n] * v for n, v in terms(of).items() if v)
+    """The area of so many features with these coefficients, where there is none with 1."""
+    lut = of.parts.exact + sum(coefficients.get(n, 1.0) * v for n, v in terms(of).items() if v)
     return Estimate(round(lut), of.parts.ff, of.parts.bram, of.parts.dsp)
 
 
@@ -106,6 +118,33 @@ def estimate(op: Any, place: Place, family: str = "ecp5") -> Estimate | None:
     fitted = model(family)
     known = features.dispatch(type(op)) is not features.dispatch(object)
     return fitted.estimate(features(op, place, FAMILIES[family])) if fitted and known else None
+
+
+def area(op: Any, place: Place, family: str = "ecp5") -> tuple[Estimate, bool]:
+    """The estimate and True; where there is none, what stands in for it and False.
+
+    Stand-ins are for choosing between foldings and are never shown as estimates: the fit beyond its
+    range with twice the LUTs, so that it is taken where nothing calibrated comes near, and for an
+    operator without features a LUT and a register per bit of its ports.  Raises ProgramError for a
+    family without a fit.
+    """
+    fitted = model(family)
+    if fitted is None:
+        files = sorted(Path(__file__).parent.glob("cost_*.json"))
+        raise ProgramError(
+            f"there is no area model of the family {family!r}; it is one of "
+            + ", ".join(file.stem.removeprefix("cost_") for file in files)
+        )
+    if features.dispatch(type(op)) is features.dispatch(object):
+        of = ports(op, place)
+        bits = sum(port.width for port in (*of.inputs, *of.outputs))
+        return Estimate(bits, bits, 0, 0), False
+    found = features(op, place, FAMILIES[family])
+    estimated = fitted.estimate(found)
+    if estimated is not None:
+        return estimated, True
+    beyond = fitted.extrapolate(found)
+    return replace(beyond, lut=2 * beyond.lut), False
 
 
 def error(family: str = "ecp5") -> dict[str, Any]:

@@ -89,7 +89,7 @@ def logic(columns: np.ndarray, family: Family) -> Parts:
     blocks = whole.T.reshape(-1, words)
     # Each function under the number of its table, below zero where it is the opposite; 0: constant.
     opposite = blocks[:, 0]
-    numbers, tables = _numbered(np.packbits(blocks ^ opposite[:, None], axis=1), opposite)
+    numbers, tables = _numbered(blocks ^ opposite[:, None], opposite)
     joins = 0
     for _ in range(levels):
         pairs = numbers.reshape(-1, 2)
@@ -100,12 +100,24 @@ def logic(columns: np.ndarray, family: Family) -> Parts:
     return Parts({"table": tables, name: joins} if joins else {"table": tables})
 
 
+def _as_words(rows: np.ndarray) -> tuple[np.ndarray, Ints]:
+    """Different rows of bits, and the number of each row among them."""
+    packed = np.packbits(rows, axis=1)
+    if packed.shape[1] > 8:
+        wide = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1])))
+        found, at = np.unique(wide.reshape(-1), return_inverse=True)
+    else:
+        words = np.zeros((len(packed), 8), np.uint8)
+        words[:, : packed.shape[1]] = packed
+        found, at = np.unique(words.view(np.uint64).reshape(-1), return_inverse=True)
+    return found, at.reshape(-1).astype(np.int64)
+
+
 def _numbered(functions: np.ndarray, opposite: np.ndarray) -> tuple[Ints, int]:
-    """Functions (n, bytes), of which each begins with 0, by number, and how many there are."""
-    found, at = np.unique(functions, axis=0, return_inverse=True)
-    at = at.reshape(-1).astype(np.int64)
-    constant = int(not found[0].any())
-    # 1 stands for the constant 0, as -1 does for the constant 1.
+    """Functions (n, words), of which each begins with 0, by number, and how many there are."""
+    found, at = _as_words(functions)
+    constant = int(not functions.any(1).all())
+    # 0 stands first: as 1, the constant 0, whose opposite is the constant 1.
     numbers = at + (1 if constant else 2)
     return np.where(opposite, -numbers, numbers), len(found) - constant
 
@@ -123,7 +135,7 @@ def distinct(bits: np.ndarray) -> int:
     """Columns that are neither constant nor copies: registers that Yosys keeps."""
     if not bits.size:
         return 0
-    return len(np.unique(np.packbits(bits[:, (bits != bits[0]).any(0)], axis=0).T, axis=0))
+    return len(_as_words(bits[:, (bits != bits[0]).any(0)].T)[0])
 
 
 def registered(bits: np.ndarray) -> int:
@@ -134,7 +146,14 @@ def registered(bits: np.ndarray) -> int:
 def as_bits(values: Ints, grid: Grid) -> np.ndarray:
     """Rows (D, lanes) of values as bits (D, lanes * grid.bits)."""
     codes = grid.encode(values)
-    return ((codes[:, :, None] >> np.arange(grid.bits)) & 1).astype(bool).reshape(len(codes), -1)
+    if grid.bits == 1:
+        bits = codes.astype(bool)
+    elif grid.bits <= 8:
+        octets = codes.astype(np.uint8)[:, :, None]
+        bits = np.unpackbits(octets, axis=2, count=grid.bits, bitorder="little").view(bool)
+    else:
+        bits = ((codes[:, :, None] >> np.arange(grid.bits)) & 1).astype(bool)
+    return bits.reshape(len(codes), -1)
 
 
 def ram(

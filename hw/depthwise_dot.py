@@ -6,13 +6,13 @@ from itertools import pairwise
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 
-from ..models.fixed import Grid
 from ..models.ops import DepthwiseDot
-from .dot import lanes as lane_arithmetic
-from .dot import start_values
-from .elastic import accumulator, counters, lane, pipeline, resize, rom, rom_words
+from .dot import Plan, delayed, start_words
+from .elastic import accumulator, counters, in_block, lane, pipeline, resize, rom, rom_words
 from .elementwise import channel_foldings, same_lanes
+from .lanes import Lanes, start_values
 from .pool import last_taps
+from .sums import READ
 from .timing import Timing, after, pipeline_timing
 from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, tail, timing
 
@@ -27,21 +27,30 @@ def _(op: DepthwiseDot, place: Place) -> Ports:
     return same_lanes(place)
 
 
+def plan(op: DepthwiseDot, place: Place) -> Plan:
+    """The datapath of one channel, which all have alike, and its stages."""
+    channels, taps = op.weights.shape
+    words = channels // place.fold.pe * taps
+    used = READ if in_block(op.grid.bits * place.fold.pe, words) else 0
+    width = accumulator(place.output.grid).width
+    return Plan.of(Lanes(place.inputs[0].grid, op.grid, 1, 1, width), used, place.levels)
+
+
 @timing.register
 def _(op: DepthwiseDot, place: Place) -> Timing:
     emit = last_taps(op.weights.shape[1], place)
-    return pipeline_timing(3, len(emit), {"i": after(len(emit))}, emit)
+    return pipeline_timing(plan(op, place).stages, len(emit), {"i": after(len(emit))}, emit)
 
 
 @fill.register
 def _(op: DepthwiseDot, place: Place) -> int:
     channels, taps = op.weights.shape
-    return (taps - 1) * (channels // place.fold.pe) + 3
+    return (taps - 1) * (channels // place.fold.pe) + plan(op, place).stages
 
 
 @tail.register
 def _(op: DepthwiseDot, place: Place) -> int:
-    return 3
+    return plan(op, place).stages
 
 
 class DepthwiseMatrixVector(Unit):
@@ -55,55 +64,39 @@ class DepthwiseMatrixVector(Unit):
         x_grid = self.place.inputs[0].grid
         channels, taps = self.op.weights.shape
         groups = channels // pe
-        last2 = Signal()
-        take = pipeline(m, 3, self.i.valid, self.o, emit=last2)
-        m.d.comb += self.i.ready.eq(take[0])
-        count = counters(m, take[0], group=groups, tap=taps)
-        tap, last = count["tap"]
-        address, _ = counters(m, take[0], address=groups * taps)["address"]
+        made = plan(self.op, self.place)
+        leaves = Signal(name="leaving")
+        takes = pipeline(m, made.stages, self.i.valid, self.o, emit=leaves)
+        m.d.comb += self.i.ready.eq(takes[0])
+        tap, last = counters(m, takes[0], group=groups, tap=taps)["tap"]
+        first = delayed(m, takes, tap == 0, "first")[-1]
+        m.d.comb += leaves.eq(delayed(m, takes, last, "last")[-1])
+        address, _ = counters(m, takes[0], address=groups * taps)["address"]
         words = rom_words(self.op.weights.T.reshape(taps * groups, pe), weight)
-        weights = rom(m, "weights", words, weight.bits * pe, address, take[0])
+        weights = rom(m, "weights", words, weight.bits * pe, address, takes[0])
         x = Signal(self.ports.inputs[0].width)
-        first1, last1 = Signal(name="first1"), Signal(name="last1")
-        first2 = Signal(name="first2")
-        with m.If(take[0]):
-            m.d.sync += [x.eq(self.i.payload), first1.eq(tap == 0), last1.eq(last)]
-        with m.If(take[1]):
-            m.d.sync += [first2.eq(first1), last2.eq(last1)]
-        part = lane_arithmetic(x_grid, weight)
-        starts = self._starts(m, count["group"][0], take)
+        with m.If(takes[0]):
+            m.d.sync += x.eq(self.i.payload)
+
+        # The last stage: running sums of all groups move on by a group a step.
         shape = accumulator(grid)
+        values = start_values(self.op.weights, x_grid, weight, 1, 1).reshape(-1, pe)
+        starts = start_words(m, values, shape.width, takes, [C(1)] * made.stages)
         line = [Signal(shape.width * pe, name=f"running{k}") for k in range(groups)]
-        sums = []
+        sums: list[Value] = []
         for k in range(pe):
-            total = part(m, lane(x, k, x_grid), lane(weights, k, weight), 1, shape.width, f"p{k}")
-            partial = Signal(total.shape(), name=f"partial{k}")
-            with m.If(take[1]):
-                m.d.sync += partial.eq(total)
+            operands = lane(x, k, x_grid), [lane(weights, k, weight)]
+            (addend,) = made.build(m, takes, f"p{k}_", *operands)
             running = line[-1][k * shape.width : (k + 1) * shape.width].as_signed()
             result = Signal(shape, name=f"sum{k}")
-            m.d.comb += result.eq((Mux(first2, starts[k], running) + partial)[: shape.width])
+            m.d.comb += result.eq((Mux(first, starts[k], running) + addend)[: shape.width])
             sums.append(result)
-        with m.If(take[2]):
+        with m.If(takes[-1]):
             m.d.sync += line[0].eq(Cat(*sums))
             m.d.sync += [to.eq(source) for source, to in pairwise(line)]
-        with m.If(take[2] & last2):
+        with m.If(takes[-1] & leaves):
             m.d.sync += self.o.payload.eq(Cat(*(resize(s, grid.bits) for s in sums)))
         return m
-
-    def _starts(self, m: Module, group: Value, take: list[Signal]) -> list[Value]:
-        """What each channel starts from in stage 2; from a memory where channels differ."""
-        pe, taps = self.place.fold.pe, self.op.weights.shape[1]
-        values = start_values(self.op.weights, self.place.inputs[0].grid, self.op.grid)
-        if (values == values[0]).all():
-            return [C(int(values[0]))] * pe
-        grid = Grid(0, taps)
-        words = rom_words(values.reshape(-1, pe), grid)
-        data = rom(m, "starts", words, grid.bits * pe, group, take[0])
-        held = Signal(len(data), name="start")
-        with m.If(take[1]):
-            m.d.sync += held.eq(data)
-        return [lane(held, k, grid) for k in range(pe)]
 
 
 @component.register

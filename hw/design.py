@@ -13,73 +13,25 @@ import numpy as np
 from ..models.fixed import Ints, ProgramError
 from ..models.ops import Reshape, Window
 from ..models.program import INPUT, Program
+from .compose import LEAST_BUFFER, SINK, SOURCE, Composer, Instance, Stream
 from .convert import Narrow, Widen
+from .deadlock import Deadlock, diagnose
 from .fifo import Fifo
 from .fork import Fork
 from .naming import identifiers
 from .schedule import Graph
-from .timing import NONE, Arc, Timing, after
 from .unit import (
+    DEFAULT_LEVELS,
     Fold,
     Place,
     Port,
     check_fold,
-    cycles,
-    fill,
     foldings,
     input_names,
     output_names,
     ports,
-    tail,
-    timing,
 )
 from .window import Buffered
-
-SOURCE = "source"
-SINK = "sink"
-LEAST_BUFFER = 2
-
-
-@dataclass(frozen=True, eq=False)
-class Instance:
-    """A unit of the design: an operator (or link) at a place, under a name safe for Verilog."""
-
-    name: str
-    op: Any
-    place: Place
-    layer: str | None = None
-    """The program's node, or None for a link between units."""
-
-    @property
-    def cycles(self) -> int:
-        """Closed formula: cycles per frame."""
-        return cycles(self.op, self.place)
-
-    @property
-    def fill(self) -> int:
-        """Closed formula: cycles from the first input beat to the first output beat."""
-        return fill(self.op, self.place)
-
-    @property
-    def tail(self) -> int:
-        """Closed formula: cycles from the last input beat to the last output beat."""
-        return tail(self.op, self.place)
-
-    @cached_property
-    def timing(self) -> Timing:
-        """The unit's exact timing."""
-        return timing(self.op, self.place)
-
-
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """A stream of the design, which carries `edge` of the program as beats of `port`."""
-
-    name: str
-    edge: str
-    port: Port
-    producer: tuple[str, str]
-    consumer: tuple[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +41,13 @@ class Design:
     folds: the folding of each node of the program (by its own name).
     depths: entries of each buffer and words of each window's ring, by instance name; what is
     absent gets the least that works.
+    levels: levels of logic that a stage of any unit may hold (see `levels.levels_for`).
     """
 
     program: Program
     folds: Mapping[str, Fold]
     depths: Mapping[str, int]
+    levels: int = DEFAULT_LEVELS
 
     @cached_property
     def _built(self) -> tuple[tuple[Instance, ...], tuple[Stream, ...]]:
@@ -157,25 +111,42 @@ class Design:
         """Instances by name."""
         return {instance.name: instance for instance in self.instances}
 
+    @cached_property
+    def composer(self) -> Composer:
+        """What joins the timings of the units."""
+        return Composer(self.by_name, self.streams)
+
     def graph(self, gates: Mapping[str, np.ndarray] | None = None) -> Graph:
         """Return the timed event graph; gates: stall patterns of "source" and "sink"."""
-        return _Composer(self).graph(gates or {})
+        return self.composer.graph(gates or {})
 
     def schedule(
         self, frames: int, gates: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, Ints]:
         """Return the cycle of every transfer, by stream; cycle 0 is the first input transfer.
 
-        gates: for "source" and "sink" a boolean per cycle, counted from reset's end.
+        gates: for "source" and "sink" a boolean per cycle, counted from reset's end.  Raises
+        ProgramError where the design deadlocks: which buffers are at fault, and what helps.
         """
-        transfers = self.transfers(self.graph(gates).evaluate(frames), frames)
+        progress = self.graph(gates).run(frames)
+        if progress.circle:
+            raise ProgramError(str(diagnose(self.composer, progress, frames)))
+        transfers = self.transfers(progress.times, frames)
         first = transfers[self.streams[0].name][0]
         return {name: cycles - first for name, cycles in transfers.items()}
 
+    def deadlock(
+        self, frames: int = 1, gates: Mapping[str, np.ndarray] | None = None
+    ) -> Deadlock | None:
+        """What the design does if it deadlocks when it is fed `frames` frames; else None."""
+        progress = self.graph(gates).run(frames)
+        if not progress.circle:
+            return None
+        return diagnose(self.composer, progress, frames)
+
     def transfers(self, times: Mapping[str, Ints], frames: int) -> dict[str, Ints]:
         """Return the cycle of every transfer, by stream, from an evaluated graph."""
-        composer = _Composer(self)
-        return {stream.name: composer.transfers(stream, times, frames) for stream in self.streams}
+        return self.composer.transfers(times, frames)
 
 
 def figures(arrivals: Ints, beats: int) -> dict[str, int | None]:
@@ -222,7 +193,7 @@ class _Builder:
         edges = self.program.edges
         inputs = tuple(edges[name] for name in node.inputs)
         fold = self.design.folds.get(node.name, Fold())
-        place = Place(inputs, edges[node.name], fold)
+        place = Place(inputs, edges[node.name], fold, self.design.levels)
         check_fold(node.name, node.op, place)
         name = self.safe[node.name]
         op = node.op
@@ -291,7 +262,8 @@ class _Builder:
         self._stream(edge, name, at, consumer, lanes)
 
     def _add(self, name: str, op: Any, edge: str, fold: Fold) -> Instance:
-        place = Place((self.program.edges[edge],), self.program.edges[edge], fold)
+        carried = self.program.edges[edge]
+        place = Place((carried,), carried, fold, self.design.levels)
         self.instances.append(Instance(name, op, place))
         return self.instances[-1]
 
@@ -300,69 +272,6 @@ class _Builder:
     ) -> None:
         port = Port.of(self.program.edges[edge], lanes)
         self.streams.append(Stream(name, edge, port, producer, consumer))
-
-
-class _Composer:
-    """Joins the timings of all units into one graph.
-
-    A transfer of a stream is the step of the consumer's stage that takes it, so arcs to and from
-    an output port become arcs to and from that stage.
-    """
-
-    def __init__(self, design: Design) -> None:
-        self.design = design
-        self.from_port = {stream.producer: stream for stream in design.streams}
-
-    def graph(self, gates: Mapping[str, np.ndarray]) -> Graph:
-        design = self.design
-        stages = {SOURCE: design.input.beats, SINK: design.output.beats}
-        arcs = self._arcs(SOURCE, Arc(SOURCE, "o", 0, after(design.input.beats)))
-        arcs += self._arcs(SOURCE, Arc("o", SOURCE, 1, after(design.input.beats, 1)))
-        for instance in design.instances:
-            for stage, steps in instance.timing.stages.items():
-                stages[f"{instance.name}.{stage}"] = steps
-            for arc in instance.timing.arcs:
-                arcs += self._arcs(instance.name, arc)
-        return Graph(stages, arcs, gates)
-
-    def _taker(self, stream: Stream) -> tuple[str, Ints, int]:
-        """The stage that takes a stream, the step that takes beat k, and its steps per frame."""
-        name, port = stream.consumer
-        if name == SINK:
-            beats = stream.port.beats
-            return SINK, after(beats), beats
-        timing = self.design.by_name[name].timing
-        stage, at = timing.takes[port]
-        return f"{name}.{stage}", at, timing.stages[stage]
-
-    def _arcs(self, name: str, arc: Arc) -> list[Arc]:
-        source, destination, index = f"{name}.{arc.src}", f"{name}.{arc.dst}", arc.index
-        if name == SOURCE:
-            source = destination = SOURCE
-        out = self.from_port.get((name, arc.dst))
-        if out is not None:
-            destination, at, steps = self._taker(out)
-            spread = np.full(steps, NONE)
-            spread[at] = index
-            index = spread
-        into = self.from_port.get((name, arc.src))
-        if into is not None:
-            source, at, steps = self._taker(into)
-            index = self._follow(index, at, steps)
-        return [Arc(source, destination, arc.delay, index)]
-
-    @staticmethod
-    def _follow(index: Ints, at: Ints, steps: int) -> Ints:
-        """Beat numbers to the steps that take them; negative beats are of earlier frames."""
-        waits = index != NONE
-        frame, beat = np.divmod(np.where(waits, index, 0), len(at))
-        return np.where(waits, at[beat] + frame * steps, index)
-
-    def transfers(self, stream: Stream, times: Mapping[str, Ints], frames: int) -> Ints:
-        """The cycle of every transfer of a stream."""
-        stage, at, steps = self._taker(stream)
-        every = (np.arange(frames)[:, None] * steps + at).ravel()
-        return times[stage][every]
 
 
 def with_depths(design: Design, depths: Mapping[str, int]) -> Design:

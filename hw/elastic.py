@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 from amaranth.hdl import C, Cat, Module, Mux, Shape, Signal, Value, ValueLike, signed
@@ -18,15 +19,19 @@ def pipeline(m: Module, stages: int, start: ValueLike, o: Any, emit: ValueLike =
     last stage, on steps where `emit` holds, waits for the output register `o` instead.  Its timing
     is `timing.pipeline_timing`.  Registers between stages are the caller's, written under
     `take[k]`; so is `o.payload`, written under `take[-1]`.
+
+    A register is being freed where any behind it is empty or the last step leaves: that is one
+    wide OR a stage, whose depth does not grow as a chain of `take[k + 1]` would.
     """
     take = [Signal(name=f"take{k}") for k in range(stages)]
     full = [Signal(name=f"full{k}") for k in range(stages - 1)]
     emits = Signal(name="emits")
     m.d.comb += emits.eq(Value.cast(emit) != 0)
+    leaves = Signal(name="leaves")
+    m.d.comb += leaves.eq(~emits | ~o.valid | o.ready)
     for k in range(stages):
         here = Value.cast(start) if k == 0 else full[k - 1]
-        room = ~emits | ~o.valid | o.ready if k == stages - 1 else ~full[k] | take[k + 1]
-        m.d.comb += take[k].eq(here & room)
+        m.d.comb += take[k].eq(here & (leaves | ~Cat(*full[k:]).all()))
     for k, flag in enumerate(full):
         m.d.sync += flag.eq(take[k] | (flag & ~take[k + 1]))
     m.d.sync += o.valid.eq((take[-1] & emits) | (o.valid & ~o.ready))
@@ -54,11 +59,29 @@ def counters(m: Module, advance: ValueLike, **limits: int) -> dict[str, tuple[Si
     return made
 
 
+BLOCK_BITS = 1536
+"""Bits of a constant memory that are worth a block RAM: 96 LUTs of 16 bits."""
+BLOCK_LEAST = 64
+"""Words below which a constant memory stays in LUTs, which hold 16 or 64 of them each."""
+BLOCKS = ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384))
+"""Shapes (width, depth) of a block RAM of 18 kbit, of ECP5 and Xilinx 7 alike."""
+
+
+def in_block(width: int, depth: int) -> bool:
+    """Whether a constant memory is asked to be in block RAM: where each block saves enough LUTs.
+
+    Left alone, Yosys takes blocks only for twice as many words (ECP5) or for none (Xilinx 7).
+    """
+    blocks = min(ceil(width / wide) * ceil(depth / deep) for wide, deep in BLOCKS)
+    return depth >= BLOCK_LEAST and width * depth >= BLOCK_BITS * blocks
+
+
 def rom(
     m: Module, name: str, words: Sequence[int], width: int, addr: Value, enable: Value
 ) -> Value:
     """Read a constant memory: the word at `addr` appears in the cycle after `enable` and stays."""
-    contents = memory.Memory(shape=width, depth=len(words), init=words)
+    attributes = {"rom_style": "block"} if in_block(width, len(words)) else {}
+    contents = memory.Memory(shape=width, depth=len(words), init=words, attrs=attributes)
     m.submodules[name] = contents
     port = contents.read_port()
     m.d.comb += [port.addr.eq(addr), port.en.eq(enable)]

@@ -55,13 +55,17 @@ def _(op: Fifo, place: Place) -> Ports:
 
 @timing.register
 def _(op: Fifo, place: Place) -> Timing:
-    beats = place.inputs[0].elements // place.fold.pe
+    return fifo_timing(place.inputs[0].elements // place.fold.pe, op.depth, op.deep)
+
+
+def fifo_timing(beats: int, depth: int, deep: bool) -> Timing:
+    """Timing of either form, at any depth; a deep one is never faster than one that is not."""
     takes = {"i": ("write", after(beats))}
-    if not op.deep:
+    if not deep:
         return Timing(
             {"write": beats},
             takes,
-            (Arc("write", "o", 1, after(beats)), Arc("o", "write", 1, after(beats, op.depth))),
+            (Arc("write", "o", 1, after(beats)), Arc("o", "write", 1, after(beats, depth))),
         )
     # Two places: depth - 1 entries of memory, then the register that the memory reads into.
     return Timing(
@@ -69,7 +73,7 @@ def _(op: Fifo, place: Place) -> Timing:
         takes,
         (
             Arc("write", "read", 1, after(beats)),
-            Arc("read", "write", 1, after(beats, op.depth - 1)),
+            Arc("read", "write", 1, after(beats, depth - 1)),
             Arc("read", "o", 1, after(beats)),
             Arc("o", "read", 0, after(beats, 1)),
         ),

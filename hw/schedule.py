@@ -2,19 +2,42 @@
 
 The graph is a set of stages; each takes its steps in order, at most one a cycle, and waits for
 steps of other stages (`timing.py`).  It is evaluated to its least solution, which is what elastic
-hardware does: every step as early as its arcs allow.  A graph that cannot go on is a deadlock.
+hardware does: every step as early as its arcs allow.  Steps are evaluated as they are wanted: a
+stage that waits for a step which has no time yet has that one evaluated first.  A stage that is
+wanted while it waits itself closes a circle, and the graph deadlocks.
+
+All waits reach into the same frame or an earlier one, and a circle of waits cannot reach back, so
+a design deadlocks in its first frame or never, whatever the stalls at its ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit
 
 from ..models.fixed import Ints, ProgramError
-from .timing import NONE, Arc
+from .timing import Arc
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How far a graph comes: the cycles of the steps that are taken, all if it does not deadlock.
+
+    circle: arcs of a deadlock, each from a stage to the one that waits for it, round to the first;
+    empty where there is none.
+    """
+
+    times: Mapping[str, Ints]
+    circle: tuple[Arc, ...]
+
+    @property
+    def last(self) -> int:
+        """The last cycle in which a step is taken, -1 if none is."""
+        return max((int(cycles[-1]) for cycles in self.times.values() if len(cycles)), default=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,84 +52,149 @@ class Graph:
     arcs: Sequence[Arc]
     gates: Mapping[str, np.ndarray]
 
-    def evaluate(self, frames: int) -> dict[str, Ints]:
+    def evaluate(self, frames: int) -> Mapping[str, Ints]:
         """Return for each stage the cycle of every step of `frames` frames; cycle 0 is reset's end.
 
-        Raises ProgramError where the graph deadlocks, with the stage that waits for ever.
+        Raises ProgramError where the graph deadlocks, with the stages that wait for one another.
         """
-        names = list(self.stages)
-        number = {name: k for k, name in enumerate(names)}
-        steps = np.array([self.stages[name] for name in names], np.int64)
-        begins = np.concatenate([[0], np.cumsum(steps * frames)]).astype(np.int64)
-        arcs = sorted(self.arcs, key=lambda arc: number[arc.dst])
-        first_arc = np.searchsorted(
-            [number[arc.dst] for arc in arcs], np.arange(len(names) + 1)
-        ).astype(np.int64)
-        index = np.concatenate([arc.index for arc in arcs] or [np.zeros(0, np.int64)])
-        at = np.concatenate([[0], np.cumsum([len(arc.index) for arc in arcs])]).astype(np.int64)
-        gates = [np.flatnonzero(self.gates[n]) if n in self.gates else None for n in names]
-        opens = np.concatenate([g for g in gates if g is not None] or [np.zeros(0, np.int64)])
-        ends = np.cumsum([0 if g is None else len(g) for g in gates])
-        spans = [0 if name not in self.gates else len(self.gates[name]) for name in names]
-        times = np.full(begins[-1], -1, np.int64)
-        done = _evaluate(
-            frames, steps, begins, first_arc,
-            np.array([number[arc.src] for arc in arcs], np.int64),
-            np.array([arc.delay for arc in arcs], np.int64),
-            at, index, np.concatenate([[0], ends]).astype(np.int64), opens.astype(np.int64),
-            np.array(spans, np.int64), times,
-        )  # fmt: skip
-        stuck = np.flatnonzero(done < steps * frames)
-        if len(stuck):
-            names_stuck = ", ".join(f"{names[k]} at step {done[k]}" for k in stuck[:4])
+        progress = self.run(frames)
+        if progress.circle:
+            waiting = ", ".join(arc.dst for arc in progress.circle)
             raise ProgramError(
-                f"the design deadlocks after cycle {int(times.max())}: {names_stuck} wait for "
-                "ever; deepen the buffers of the shorter branch"
+                f"the graph deadlocks after cycle {progress.last}: {waiting} wait for one another"
             )
-        return {name: times[begins[k] : begins[k + 1]] for name, k in number.items()}
+        return progress.times
+
+    def run(self, frames: int) -> Progress:
+        """Evaluate `frames` frames, or as much of them as is ever taken."""
+        packed = self.packed
+        begins = np.concatenate([[0], np.cumsum(packed.steps * frames)]).astype(np.int64)
+        opens = [np.flatnonzero(self.gates.get(name, ())) for name in self.stages]
+        gate_at = np.concatenate([[0], np.cumsum([len(cycles) for cycles in opens])])
+        spans = np.array([len(self.gates.get(name, ())) for name in self.stages], np.int64)
+        times = np.empty(begins[-1], np.int64)
+        done, circle = _evaluate(
+            frames, packed.steps, begins, packed.first_arc, packed.source, packed.delay, packed.at,
+            packed.index, gate_at.astype(np.int64), np.concatenate(opens).astype(np.int64), spans,
+            times,
+        )  # fmt: skip
+        taken = {name: times[begins[k] :][: done[k]] for k, name in enumerate(self.stages)}
+        return Progress(taken, tuple(packed.arcs[k] for k in circle[::-1]))
+
+    @cached_property
+    def packed(self) -> Packed:
+        """The same as arrays."""
+        return pack(self.stages, self.arcs)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Stages and arcs as arrays, arcs sorted by the stage that waits.
+
+    Stage s waits for the arcs first_arc[s] .. first_arc[s + 1]; step j of a frame waits by arc a
+    for step index[at[a] + j] of stage source[a].
+    """
+
+    arcs: Sequence[Arc]
+    steps: Ints
+    first_arc: Ints
+    source: Ints
+    delay: Ints
+    at: Ints
+    index: Ints
+
+
+def pack(stages: Mapping[str, int], arcs: Sequence[Arc]) -> Packed:
+    """Number the stages in their order and lay the arcs out in arrays."""
+    number = {name: k for k, name in enumerate(stages)}
+    ordered = sorted(arcs, key=lambda arc: number[arc.dst])
+    waits = [number[arc.dst] for arc in ordered]
+    lengths = [len(arc.index) for arc in ordered]
+    return Packed(
+        ordered,
+        np.array(list(stages.values()), np.int64),
+        np.searchsorted(waits, np.arange(len(number) + 1)).astype(np.int64),
+        np.array([number[arc.src] for arc in ordered], np.int64),
+        np.array([arc.delay for arc in ordered], np.int64),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.concatenate([arc.index for arc in ordered] or [np.zeros(0, np.int64)]),
+    )
 
 
 @njit(cache=True, nogil=True)
 def _evaluate(
     frames: int, steps: Ints, begins: Ints, first_arc: Ints, source: Ints, delay: Ints, at: Ints,
     index: Ints, gate_at: Ints, opens: Ints, spans: Ints, times: Ints,
-) -> Ints:  # fmt: skip
-    """Advance each stage as far as its arcs allow, round and round, until nothing moves."""
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """Fill `times`; return the number of steps of each stage, and the arcs of the first deadlock.
+
+    `chain` holds stages each of which waits for the next, by the arcs `blocked`; a stage on it is
+    wanted at least until it has taken step `goal`.
+    """
     stages = len(steps)
     done = np.zeros(stages, np.int64)
     phase = np.zeros(stages, np.int64)  # step within its frame
     frame = np.zeros(stages, np.int64)
     cursor = gate_at[:-1].copy()
-    moved = True
-    while moved:
-        moved = False
-        for s in range(stages):
-            total = steps[s] * frames
-            while done[s] < total:
-                t = np.int64(0) if done[s] == 0 else times[begins[s] + done[s] - 1] + 1
-                ready = True
+    goal = np.zeros(stages, np.int64)
+    chain = np.empty(stages, np.int64)
+    blocked = np.empty(stages, np.int64)
+    place = np.full(stages, -1, np.int64)  # on the chain
+    dead = np.zeros(stages, np.bool_)
+    circle = np.empty(0, np.int64)
+    for root in range(stages):
+        if dead[root] or done[root] == steps[root] * frames:
+            continue
+        chain[0], place[root], length = root, 0, 1
+        goal[root] = steps[root] * frames - 1
+        while length:
+            s = chain[length - 1]
+            total, begin = steps[s] * frames, begins[s]
+            j, k, f = done[s], phase[s], frame[s]
+            t = times[begin + j - 1] + 1 if j else np.int64(0)
+            wanted, missing = np.int64(0), np.int64(-1)
+            while j < total:
                 for a in range(first_arc[s], first_arc[s + 1]):
-                    local = index[at[a] + phase[s]]
-                    if local == NONE:
-                        continue
-                    wanted = local + frame[s] * steps[source[a]]
+                    wanted = index[at[a] + k]
+                    src = source[a]
+                    if f:
+                        wanted += f * steps[src]
                     if wanted < 0:
                         continue
-                    if wanted >= done[source[a]]:
-                        ready = False
+                    if wanted >= (j if src == s else done[src]):
+                        missing = a
                         break
-                    t = max(t, times[begins[source[a]] + wanted] + delay[a])
-                if not ready:
+                    t = max(t, times[begins[src] + wanted] + delay[a])
+                if missing >= 0:
                     break
                 if spans[s] > 0:
                     while cursor[s] < gate_at[s + 1] and opens[cursor[s]] < t:
                         cursor[s] += 1
                     t = opens[cursor[s]] if cursor[s] < gate_at[s + 1] else max(t, spans[s])
-                times[begins[s] + done[s]] = t
-                done[s] += 1
-                phase[s] += 1
-                if phase[s] == steps[s]:
-                    phase[s] = 0
-                    frame[s] += 1
-                moved = True
-    return done
+                times[begin + j] = t
+                t += 1
+                j += 1
+                k += 1
+                if k == steps[s]:
+                    k = 0
+                    f += 1
+            done[s], phase[s], frame[s] = j, k, f
+            if j > goal[s]:
+                length -= 1
+                place[s] = -1
+                continue
+            src = source[missing]
+            blocked[length - 1] = missing
+            if place[src] >= 0 and not len(circle):
+                circle = blocked[place[src] : length].copy()
+            if place[src] >= 0 or dead[src]:
+                for stage in chain[:length]:
+                    dead[stage] = True
+                    place[stage] = -1
+                length = 0
+            else:
+                goal[src] = wanted
+                place[src] = length
+                chain[length] = src
+                length += 1
+    return done, circle

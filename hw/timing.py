@@ -30,13 +30,15 @@ class Arc:
 
     `index` covers one frame of dst; frame f adds f times the steps of src in a frame.  A negative
     index means an earlier frame, `NONE` no wait at all.  `src` and `dst` name a stage, or an output
-    port, whose steps are the beats that leave through it.
+    port, whose steps are the beats that leave through it.  In the graph of a whole design, `owner`
+    is the unit that makes dst wait.
     """
 
     src: str
     dst: str
     delay: int
     index: Ints
+    owner: str = ""
 
 
 @dataclass(frozen=True, eq=False)

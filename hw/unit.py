@@ -18,6 +18,9 @@ from ..models.fixed import Grid, ProgramError
 from ..models.program import Edge
 from .timing import Timing
 
+DEFAULT_LEVELS = 7
+"""Levels of logic in a stage, unless a clock asks for others (`levels.levels_for`)."""
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -48,11 +51,15 @@ class Port:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where an operator stands: the edges it reads, the edge it feeds, and its folding."""
+    """Where an operator stands: the edges it reads, the edge it feeds, its folding, its depth.
+
+    levels: levels of logic that one stage of a pipeline may hold.
+    """
 
     inputs: tuple[Edge, ...]
     output: Edge
     fold: Fold = Fold()
+    levels: int = DEFAULT_LEVELS
 
 
 @dataclass(frozen=True)

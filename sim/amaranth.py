@@ -24,19 +24,23 @@ class Trace:
 
 
 def simulate(
-    design: Design, inputs: Ints, gates: Mapping[str, np.ndarray] | None = None
+    design: Design,
+    inputs: Ints,
+    gates: Mapping[str, np.ndarray] | None = None,
+    limit: int | None = None,
 ) -> dict[str, Trace]:
     """Feed frames of integers (N, *shape) and return the trace of each stream, by name.
 
     gates: for "source" and "sink" a boolean per cycle; the source starts to offer a beat, and the
-    sink takes one, only in cycles where it holds; beyond its end always.
+    sink takes one, only in cycles where it holds; beyond its end always.  limit: cycles after which
+    a design that gives no more is given up.
     """
     gates = gates or {}
     dut = Accelerator(design)
     beats = to_beats(inputs, design.input)
     wanted = {stream.name: len(inputs) * stream.port.beats for stream in design.streams}
     traces = {name: Trace([], []) for name in dut.taps}
-    limit = (len(inputs) + 2) * design.interval * (len(design.instances) + 2) * 4 + 1000
+    limit = limit or (len(inputs) + 2) * design.interval * (len(design.instances) + 2) * 4 + 1000
     sample = [
         value
         for tap in dut.taps.values()

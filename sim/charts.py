@@ -345,7 +345,7 @@ def _draw_card(
     rects.append(Rect(x + 10, y + HEIGHT - 10, width - 20, 3, "groove"))
     filled = max(1.0, (width - 20) * min(card.share, 1))
     rects.append(Rect(x + 10, y + HEIGHT - 10, filled, 3, f"share {kind}"))
-    texts.append(Text(x + 10, y + 19, shortened(card.name, int(width / 7.6)), "name"))
+    texts.append(Text(x + 10, y + 19, shortened(card.name, int((width - 16) / 8)), "name"))
     texts += [
         Text(x + 10, y + 35 + 15 * k, shortened(line, int(width / 6.2)), "line")
         for k, line in enumerate(card.lines)

@@ -16,9 +16,15 @@ from ..models.container import replace_file
 from ..models.fixed import Ints
 from ..models.memory import forms
 from ..models.ops import DepthwiseDot, Dot, Window
-from . import charts, waves
+from . import charts, plots, waves
 from .charts import NARROW, WIDE, Chain, Picture, round_step
+from .comparison import Comparison, titles
+from .energy import ABOUT as ENERGY
+from .gantt import SLICES, Track, track
+from .roofline import roofline
+from .stalls import activities
 from .waves import Samples, Trace
+from .wording import count, microseconds, nanojoules, part, percent, short, some, time
 
 AREA = ("lut", "ff", "bram", "dsp")
 ZOOM = 33
@@ -85,17 +91,6 @@ class Bar:
     value: str
     share: float
     limiting: bool = False
-
-
-@dataclass(frozen=True)
-class Span:
-    """When a unit works on a frame: its place in the picture in per cent, and its cycles."""
-
-    left: float
-    width: float
-    frame: int
-    begin: int
-    end: int
 
 
 @dataclass(frozen=True)
@@ -201,12 +196,33 @@ class Section:
         }
 
     @cached_property
-    def gantt(self) -> list[tuple[str, list[Span]]]:
-        """When each layer works on the first two frames, by the schedule."""
-        design = self.run.design
-        cycles = design.schedule(2)
+    def energy_bars(self) -> list[Bar]:
+        """Modelled energy per frame of each layer, and of all links, against the largest."""
+        known = {row["layer"]: row["energy_nj"] or 0.0 for row in self.layers}
+        between = (self.run.entry["total"]["energy_nj"] or 0.0) - sum(known.values())
+        known["buffers between"] = between
+        largest = max(known.values()) or 1.0
         return [
-            (unit.layer, _spans(design, unit, cycles, self._end))
+            Bar(name, nanojoules(nj), nj / largest, nj == largest)
+            for name, nj in known.items()
+            if nj >= 1e-6
+        ]
+
+    @cached_property
+    def roofs(self) -> dict[str, Picture]:
+        """The roofline for wide and for narrow screens; empty without matrix products."""
+        interval = self.run.entry["total"]["schedule"]["interval"]
+        found = roofline(self.run.design, interval)
+        sizes = {"wide": plots.WIDE, "narrow": plots.NARROW}
+        return {name: plots.roof(found, size) for name, size in sizes.items()} if found else {}
+
+    @cached_property
+    def gantt(self) -> list[Track]:
+        """What each layer does in the first two frames, by the schedule."""
+        design = self.run.design
+        found = activities(design)
+        return [
+            track(unit.layer, found[unit.name], self._end)
             for unit in design.instances
             if unit.layer is not None
         ]
@@ -303,30 +319,52 @@ def _area_bars(layers: Sequence[Json], resource: str) -> list[Bar]:
     ]
 
 
-def _spans(design: Design, unit: Instance, cycles: Mapping[str, Ints], end: int) -> list[Span]:
-    """From the first transfer into the unit to the last out of it, for each of two frames."""
-    into = [cycles[s.name].reshape(2, -1) for s in design.streams if s.consumer[0] == unit.name]
-    out = [cycles[s.name].reshape(2, -1) for s in design.streams if s.producer[0] == unit.name]
-    spans: list[Span] = []
-    for frame in range(2):
-        begin = min(int(times[frame, 0]) for times in into)
-        last = max(int(times[frame, -1]) for times in out)
-        spans.append(Span(100 * begin / end, 100 * (last + 1 - begin) / end, frame, begin, last))
-    return spans
-
-
-def write_report(path: str | Path, runs: Sequence[NetworkRun], title: str = "bitwright") -> Path:
+def write_report(
+    path: str | Path,
+    runs: Sequence[NetworkRun],
+    title: str = "bitwright",
+    comparison: Comparison | None = None,
+) -> Path:
     """Write the report of one or several networks to `path`, completely or not at all.
 
-    The file needs nothing beside itself: no scripts, no fonts, no network.
+    comparison: of the runs, to stand before them.  The file needs nothing beside
+    itself: no scripts, no fonts, no network.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, render(runs, title).encode())
+    replace_file(path, render(runs, title, comparison).encode())
     return path
 
 
-def render(runs: Sequence[NetworkRun], title: str = "bitwright") -> str:
+def write_comparison(
+    path: str | Path,
+    designs: Sequence[Design],
+    entries: Sequence[Json],
+    title: str = "bitwright comparison",
+) -> Path:
+    """Write the report of designs side by side and of each; entries: of `compare_designs`."""
+    names = titles(entries)
+    runs = [
+        NetworkRun(name, _about(design), design, entry, area_error=entry["area"])
+        for name, design, entry in zip(names, designs, entries, strict=True)
+    ]
+    return write_report(path, runs, title, Comparison(entries, names))
+
+
+def _about(design: Design) -> str:
+    shape = "\N{MULTIPLICATION SIGN}".join(map(str, design.program.input.shape))
+    layers = sum(instance.layer is not None for instance in design.instances)
+    return (
+        f"{shape} inputs of {design.program.input.grid.bits} bits, {layers} units; folded to "
+        f"{design.interval:,} cycles a frame."
+    )
+
+
+def render(
+    runs: Sequence[NetworkRun],
+    title: str = "bitwright",
+    comparison: Comparison | None = None,
+) -> str:
     """Return the report as HTML; every name in it is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -335,7 +373,10 @@ def render(runs: Sequence[NetworkRun], title: str = "bitwright") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "some": _some, "percent": _percent, "time": _time}
+    environment.filters |= {
+        filter.__name__: filter
+        for filter in (count, some, percent, part, nanojoules, short, time, microseconds)
+    }
     sections = [Section(run) for run in runs]
     simulations = [s for run in runs for s in run.simulations]
     return environment.get_template("report.html.j2").render(
@@ -345,22 +386,9 @@ def render(runs: Sequence[NetworkRun], title: str = "bitwright") -> str:
         agrees=all(section.agrees for section in sections),
         transfers=sum(s.streams["transfers"] for s in simulations),
         differences=sum(s.mismatches + s.streams["differences"] for s in simulations),
+        comparison=comparison,
+        energy_about=ENERGY,
+        slices=SLICES,
         version=version("bitwright"),
         area=AREA,
     )
-
-
-def _count(value: int | None) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:,}"
-
-
-def _some(value: int) -> str:
-    return _count(value or None)
-
-
-def _percent(share: float | None) -> str:
-    return "\N{EN DASH}" if share is None else f"{100 * share:.2f}\N{NARROW NO-BREAK SPACE}%"
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.2f}\N{NARROW NO-BREAK SPACE}s" if seconds < 9.995 else f"{seconds:.1f} s"

@@ -23,7 +23,7 @@ from filelock import FileLock
 from ..codegen import runner
 from ..codegen.bench import TESTBENCH, Trial, bench_verilog, write_vectors
 from ..codegen.verilog import Rtl
-from ..hw.beats import from_beats
+from ..hw.beats import unpack
 from ..hw.design import Design, figures
 from ..models.fixed import Ints, ProgramError
 
@@ -95,10 +95,9 @@ def simulate(
         prepared = time.perf_counter()
         tell(f"simulating under {engine}")
         _launch(engine, "test", build, cwd, ("frames",), wave is not None)
-        results = _results(cwd)
+        outcomes = _outcomes(cwd, trials)
         if wave is not None:
             shutil.move(cwd / "wave.dump", wave)
-        outcomes = [_outcome(r, t) for r, t in zip(results, trials, strict=True)]
     seconds = {
         "build": built - start,
         "reference": prepared - built,
@@ -202,27 +201,29 @@ def _launch(
         raise ProgramError(f"{engine} could not build the bench: {' / '.join(tail)}")
 
 
-def _results(cwd: Path) -> list[dict[str, Any]]:
+def _outcomes(cwd: Path, trials: Sequence[Trial]) -> list[Outcome]:
+    """What the bench wrote down, in the order of the trials."""
     path = cwd / "results.json"
     if not path.exists():
         log = cwd / "run.log"
         tail = log.read_text().strip().splitlines()[-5:] if log.exists() else ["no log"]
         raise ProgramError(f"the simulation did not finish: {' / '.join(tail)}")
-    return json.loads(path.read_text())
+    results = json.loads(path.read_text())
+    with np.load(cwd / "results.npz", allow_pickle=False) as arrays:
+        return [_outcome(r, arrays, t) for r, t in zip(results, trials, strict=True)]
 
 
-def _outcome(result: dict[str, Any], trial: Trial) -> Outcome:
+def _outcome(result: dict[str, Any], arrays: Any, trial: Trial) -> Outcome:
     design = trial.design
-    words = [int(word, 16) for word in result["words"]]
-    values = from_beats(words, design.output).reshape(-1)
+    values = unpack(arrays[f"{trial.name}/words"], design.output).reshape(-1)
     shape = design.program.output.shape
     frames = len(values) // design.program.output.elements
     outputs = values[: frames * design.program.output.elements].reshape(frames, *shape)
-    start = result["first_input"]
-    streams = {
-        name: np.array(cycles, np.int64) - start for name, cycles in result["streams"].items()
-    }
-    cycles = np.array(result["cycles"], np.int64) - start
+    happened = {s.name: arrays[f"{trial.name}/cycles/{s.name}"] for s in design.streams}
+    first = happened[design.streams[0].name]
+    start = int(first[0]) if len(first) else 0
+    streams = {name: cycles - start for name, cycles in happened.items()}
+    cycles = streams[design.streams[-1].name]
     return Outcome(result["wrong"], result["report"], outputs, cycles, streams, result["undefined"])
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agree import chain, check_hardware, refused, samples, stalls
+from agree import chain, refused, stalls
 
 from bitwright.hw.design import Design, figures
 from bitwright.hw.schedule import Graph
 from bitwright.hw.timing import NONE, Arc, after
 from bitwright.hw.unit import Fold
-from bitwright.models.fixed import Ints, ProgramError, signed
-from bitwright.models.ops import Add, Dot, MaxPool, Reshape
-from bitwright.models.program import Edge, Node, Program
-from bitwright.sim.amaranth import simulate
+from bitwright.models.fixed import Ints, signed
+from bitwright.models.ops import Dot, MaxPool, Reshape
+from bitwright.models.program import Edge
 
 BEATS, FRAMES = 5, 3
 
@@ -105,43 +104,20 @@ def test_arcs_reach_into_other_frames():
     assert times["b"].tolist() == [0, 1, 4, 5, 7, 8]
 
 
-def unequal(depth: int) -> Design:
-    """input -> whole-input sum (needs all eight beats) -> repeated by a dot -> + input."""
-    nodes = (
-        Node("mix", Dot(np.ones((8, 8), int), signed(2)), ("input",)),
-        Node("sum", Add(), ("mix", "input")),
-    )
-    program = Program("unequal", Edge.of((8,), signed(4)), nodes)
-    return Design(program, {}, {"source__1__fifo": depth})
-
-
-def test_a_deadlock_is_predicted_in_a_sentence():
-    """The dot needs all eight beats before the sum takes any; the short branch holds but two."""
-    with refused(
-        "the design deadlocks after cycle 6: source at step 4, sink at step 0, source__fork.load "
-        "at step 3, source__0__fifo.write at step 3 wait for ever; deepen the buffers of the "
-        "shorter branch"
-    ):
-        unequal(2).schedule(2)
-
-
-def test_what_the_schedule_calls_a_deadlock_is_one():
-    """The hardware takes the three beats that the sentence names, and gives none."""
-    design = unequal(2)
-    traces = simulate(design, samples(design.program.input, 2))
-    assert len(traces["source"].words) == 3
-    assert traces["output"].words == []
-
-
-@pytest.mark.parametrize("depth", [6, 7, 8])
-def test_a_branch_that_is_just_deep_enough(depth: int):
-    """Eight beats wait beside the dot: one in the fork, the others in the FIFO."""
-    design = unequal(depth)
-    if depth < 7:
-        with pytest.raises(ProgramError, match=r"^the design deadlocks after cycle 10: "):
-            design.schedule(2)
-    else:
-        check_hardware(design, samples(design.program.input, 3), stalls(0.3, depth))
+def test_a_graph_that_deadlocks_comes_as_far_as_it_can():
+    """b waits for the second step of a, which waits for b's first; c only for a's first."""
+    a = Arc("b", "a", 0, np.array([NONE, 0]))
+    b = Arc("a", "b", 1, np.array([1]))
+    c = Arc("a", "c", 3, np.array([0]))
+    graph = Graph({"c": 1, "b": 1, "a": 2}, [a, b, c], {})
+    progress = graph.run(2)
+    assert {name: times.tolist() for name, times in progress.times.items()} == {
+        "a": [0], "b": [], "c": [3],
+    }  # fmt: skip
+    assert progress.last == 3
+    assert progress.circle == (b, a)
+    with refused("the graph deadlocks after cycle 3: b, a wait for one another"):
+        graph.evaluate(2)
 
 
 def test_figures():

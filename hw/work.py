@@ -1,0 +1,252 @@
+"""What a unit does in one frame: its operations, how wide they are, and the memory bits it moves.
+
+Counted from the operator and its folding, as the unit's datapath performs them: a binary weight
+costs an XNOR (or, on an integer, the gates that negate it) and an addition, a ternary one the same
+whether it is zero or not, an integer one a multiplication and an addition.  Control, registers and
+wires are not counted.
+
+| kind | what, and its bits |
+|---|---|
+| multiply | a product of two numbers; the product of their widths |
+| add | an addition or subtraction, those of popcounts too; the width of its result |
+| xnor | gates that combine an input with a weight's bits; the width of the input |
+| compare | of thresholds, clamps, maxima; the width of what is compared |
+| lookup | a word of a table; its width (which is counted as memory as well) |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+
+from ..models.fixed import Grid, Ints
+from ..models.ops import (
+    Add,
+    Concatenate,
+    DepthwiseDot,
+    Dot,
+    MaxPool,
+    Requantise,
+    Scale,
+    Select,
+    SumPool,
+    Table,
+    Thresholds,
+    TopK,
+    Window,
+)
+from .convert import Narrow, Widen
+from .dot import folded
+from .elementwise import Field, by_beat
+from .fifo import Fifo
+from .fork import Fork
+from .unit import Place
+from .walk import Buffered
+
+KINDS = ("multiply", "add", "xnor", "compare", "lookup")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a unit does in a frame.
+
+    multiply_adds: those of the network's arithmetic, in whatever form they are done.
+    counts, bits: operations of each kind, and the sum of their bits.
+    constant_reads, value_reads, value_writes: bits of memory, of weights and other constants, and
+    of buffers.
+    """
+
+    multiply_adds: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    bits: Mapping[str, int] = field(default_factory=dict[str, int])
+    constant_reads: int = 0
+    value_reads: int = 0
+    value_writes: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.multiply_adds + other.multiply_adds,
+            _summed(self.counts, other.counts),
+            _summed(self.bits, other.bits),
+            self.constant_reads + other.constant_reads,
+            self.value_reads + other.value_reads,
+            self.value_writes + other.value_writes,
+        )
+
+    @property
+    def memory_bits(self) -> int:
+        """Bits of memory read and written."""
+        return self.constant_reads + self.value_reads + self.value_writes
+
+    def times(self, number: int) -> Work:
+        """The same so often."""
+        return Work(
+            self.multiply_adds * number,
+            {kind: count * number for kind, count in self.counts.items()},
+            {kind: bits * number for kind, bits in self.bits.items()},
+            self.constant_reads * number,
+            self.value_reads * number,
+            self.value_writes * number,
+        )
+
+
+def _summed(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {kind: one.get(kind, 0) + other.get(kind, 0) for kind in (*one, *other)}
+
+
+def doing(kind: str, bits: int, number: int = 1) -> Work:
+    """So many operations of one kind, each of so many bits."""
+    return Work(counts={kind: number}, bits={kind: number * bits})
+
+
+def adding_up(terms: int, bits: int, most: int) -> Work:
+    """A balanced tree of additions, sums a bit wider at each level, up to `most`."""
+    done = Work()
+    while terms > 1:
+        bits = min(bits + 1, most)
+        done += doing("add", bits, terms // 2)
+        terms -= terms // 2
+    return done
+
+
+@singledispatch
+def work(op: Any, place: Place) -> Work | None:
+    """What the unit does in a frame; None for a kind of unit of which nobody has said it."""
+    return None
+
+
+@work.register
+def _(op: Dot, place: Place) -> Work:
+    size, fold = op.weights.shape[1], place.fold
+    rows, columns = folded(op, fold)
+    vectors = place.output.elements // place.output.channels
+    x = place.inputs[0].grid
+    once, row = _matrix_step(x, op.grid, fold.simd, place.output.grid.bits)
+    steps = vectors * rows * columns
+    reuse = rows > 1
+    moved = Work(
+        multiply_adds=place.output.elements * size,
+        # A single word of weights never changes: constants instead of a memory.
+        constant_reads=op.weights.size * op.grid.bits * vectors if rows * columns > 1 else 0,
+        value_reads=vectors * rows * size * x.bits if reuse else 0,
+        value_writes=vectors * size * x.bits if reuse else 0,
+    )
+    return once.times(steps) + row.times(steps * fold.pe) + moved
+
+
+@work.register
+def _(op: DepthwiseDot, place: Place) -> Work:
+    channels, taps = op.weights.shape
+    products = place.inputs[0].elements
+    once, row = _matrix_step(place.inputs[0].grid, op.grid, 1, place.output.grid.bits)
+    changes = channels * taps > place.fold.pe
+    moved = Work(products, constant_reads=products * op.grid.bits if changes else 0)
+    return (once + row).times(products) + moved
+
+
+def _matrix_step(x: Grid, w: Grid, simd: int, total: int) -> tuple[Work, Work]:
+    """What all rows of one step share, and what each does; the datapaths are those of `dot.lanes`.
+
+    total: bits of the accumulator.
+    """
+    accumulate = doing("add", total)
+    if w.bipolar and x.bipolar:
+        return Work(), doing("xnor", 1, simd) + adding_up(simd, 1, total) + accumulate
+    if w.bipolar and (x.lo, x.hi) == (-1, 1):
+        count = adding_up(simd, 1, total)
+        both = doing("add", simd.bit_length() + 2)
+        return count, doing("xnor", 2, simd) + count + both + accumulate
+    if w.bipolar or (w.lo, w.hi) == (-1, 1):
+        wide = x.bits + (0 if x.signed else 1)
+        return Work(), doing("xnor", wide, simd) + adding_up(simd, wide, total) + accumulate
+    multiply = doing("multiply", x.bits * w.bits, simd)
+    return Work(), multiply + adding_up(simd, x.bits + w.bits, total) + accumulate
+
+
+@work.register(Window)
+@work.register(Buffered)
+def _(op: Window | Buffered, place: Place) -> Work:
+    before, bits = place.inputs[0].elements, place.inputs[0].grid.bits
+    return Work(value_reads=place.output.elements * bits, value_writes=before * bits)
+
+
+@work.register
+def _(op: Fifo, place: Place) -> Work:
+    bits = place.inputs[0].elements * place.inputs[0].grid.bits
+    return Work(value_reads=bits, value_writes=bits)
+
+
+@work.register
+def _(op: Thresholds, place: Place) -> Work:
+    elements, cuts = place.output.elements, op.thresholds.shape[1]
+    grid = place.inputs[0].grid
+    # A threshold of hi + 1 is never reached.
+    bits = Grid(grid.lo, grid.hi + 1).bits
+    each = doing("compare", bits, cuts) + adding_up(cuts, 1, cuts.bit_length())
+    read = cuts * bits if place.output.channels > place.fold.pe else 0
+    return (each + Work(constant_reads=read)).times(elements)
+
+
+@work.register
+def _(op: Requantise, place: Place) -> Work:
+    edge = place.output
+    clamps = doing("compare", edge.grid.bits, 2 * edge.elements)
+    return _scaled(op.multiplier, np.array(op.rounded_bias()), place) + clamps
+
+
+@work.register
+def _(op: Scale, place: Place) -> Work:
+    return _scaled(op.multiplier, op.bias, place)
+
+
+def _scaled(multiplier: Ints, bias: Ints, place: Place) -> Work:
+    """Products with constants that are no wires, additions of what is not zero, and their reads."""
+    x = place.inputs[0].grid
+    positions = place.output.elements // place.output.channels
+    factor, addend = (Field(by_beat(values, place.fold.pe)) for values in (multiplier, bias))
+    size = np.abs(multiplier)
+    products = int(np.count_nonzero(size & (size - 1))) if factor.fixed else multiplier.size
+    sums = int(np.count_nonzero(bias)) if addend.fixed else bias.size
+    width = max(x.bits + factor.grid.bits, addend.grid.bits)
+    read = sum(one.grid.bits for one in (factor, addend) if not one.fixed)
+    done = doing("multiply", x.bits * factor.grid.bits, products) + doing("add", width, sums)
+    return (done + Work(constant_reads=read * multiplier.size)).times(positions)
+
+
+@work.register
+def _(op: Add, place: Place) -> Work:
+    return doing("add", place.output.grid.bits, place.output.elements)
+
+
+@work.register
+def _(op: MaxPool, place: Place) -> Work:
+    return doing("compare", place.output.grid.bits, (op.size - 1) * place.output.elements)
+
+
+@work.register
+def _(op: SumPool, place: Place) -> Work:
+    return doing("add", place.output.grid.bits, (op.size - 1) * place.output.elements)
+
+
+@work.register
+def _(op: Table, place: Place) -> Work:
+    elements, bits = place.output.elements, place.output.grid.bits
+    return doing("lookup", bits, elements) + Work(constant_reads=elements * bits)
+
+
+@work.register
+def _(op: TopK, place: Place) -> Work:
+    return doing("compare", place.inputs[0].grid.bits, op.k * place.inputs[0].elements)
+
+
+@work.register(Concatenate)
+@work.register(Select)
+@work.register(Widen)
+@work.register(Narrow)
+@work.register(Fork)
+def _(op: Any, place: Place) -> Work:
+    return Work()

@@ -1,0 +1,204 @@
+"""Designs side by side: figures, the Pareto front, and the page that shows them."""
+
+import json
+import re
+
+import pytest
+from programs import binary_convolution
+from test_report import HOSTILE, Checker, convolution
+
+from bitwright import api, cli
+from bitwright.codegen.folding import build
+from bitwright.hw import cost
+from bitwright.hw.work import Work, doing
+from bitwright.models import zoo
+from bitwright.sim.compare import Clock, Placed, compare_designs
+from bitwright.sim.comparison import Comparison, titles
+from bitwright.sim.energy import energy
+from bitwright.sim.pareto import Field, front_of
+from bitwright.sim.plots import NARROW, WIDE, Axis
+from bitwright.sim.report import write_comparison
+from bitwright.sim.roofline import roofline
+
+
+def entry(lut, interval, model="m", fps=None, placed=None):
+    speed = None if fps is None else {"frames_per_second": fps, "latency_us": 1.0}
+    schedule = {"first": 9, "interval": interval, "total": 99}
+    total = {"lut": lut, "schedule": schedule}
+    return {"model": model, "interval": interval, "total": total, "speed": speed, "placed": placed}
+
+
+def test_the_front_is_what_no_other_design_beats():
+    entries = [
+        entry(100, 50), entry(90, 50), entry(200, 20), entry(150, 60), entry(90, 50),
+        entry(None, 1),
+    ]  # fmt: skip
+    assert front_of(entries) == [2, 5, 3]
+    field = Field.of(entries)
+    assert [point.number for point in field.points] == [1, 2, 3, 4, 5]
+    assert (field.area, field.speed) == ("LUTs, estimated", "frames per million cycles")
+    assert field.points[2].speed == 1e6 / 20
+
+
+def test_a_clock_turns_cycles_into_frames_per_second_and_real_area_goes_before():
+    real = {"lut": 70}
+    entries = [entry(100, 50, fps=1000.0, placed=real), entry(90, 50, fps=1500.0, placed=real)]
+    field = Field.of(entries)
+    assert (field.area, field.speed) == ("LUTs", "frames per second")
+    assert [(point.area, point.speed) for point in field.points] == [(70, 1000.0), (70, 1500.0)]
+    assert [point.number for point in field.front] == [2]
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_every_dot_is_in_the_picture(size):
+    entries = [entry(lut, 10**k) for k, lut in enumerate((1, 37, 37, 5_000, 2_000_000))]
+    picture = Field.of(entries).picture(size)
+    assert len(picture.rects) == 5
+    for dot in picture.rects:
+        assert 0 < dot.x < size.width - dot.width
+        assert 0 < dot.y < size.height - dot.height
+    assert {text.text for text in picture.texts if text.kind == "number"} == set("12345")
+
+
+@pytest.mark.parametrize("ends", [(5, 5), (5, 6), (1, 1e9), (0.01, 0.2)])
+def test_an_axis_has_room_and_some_ticks(ends):
+    axis = Axis.around(ends, 0, 100)
+    assert 0 < axis.at(ends[0]) <= axis.at(ends[1]) < 100
+    assert 3 <= len(axis.ticks) <= 15
+
+
+def test_energy_follows_the_stated_rule():
+    assert energy(doing("add", 32)).total == pytest.approx(0.1)
+    assert energy(doing("multiply", 32 * 32)).total == pytest.approx(3.1)
+    assert energy(doing("multiply", 8 * 8)).total == pytest.approx(0.2, rel=0.04)
+    assert energy(doing("add", 16)).total == pytest.approx(0.05)
+    read = energy(Work(constant_reads=32, value_reads=16, value_writes=16))
+    assert (read.arithmetic, read.memory) == (0, pytest.approx(10))
+
+
+def test_the_roof_is_the_designs_own_arithmetic():
+    design = build(zoo.programs()["tfc"].load(), 700)
+    found = roofline(design, design.interval)
+    assert found is not None
+    products = 784 * 64 + 2 * 64 * 64 + 64 * 10
+    assert found.per_frame == products
+    assert found.achieved == products / design.interval <= found.peak
+    # A weight of one bit makes one product; both streams carry a bit a value or more.
+    assert found.intensity("weights") == 1
+    streams = 784 + 10 * design.output.grid.bits
+    assert found.intensity("streams") == products / streams
+    for name in found.traffic:
+        assert found.achieved <= found.bound(name) <= found.peak
+
+
+def test_titles_tell_designs_apart():
+    entries = [entry(1, 50), entry(1, 60), entry(1, 50), entry(1, 9, model="other")]
+    assert titles(entries) == ["m, 50 cycles", "m, 60 cycles", "m, 50 cycles (2)", "other"]
+
+
+def test_entries_hold_what_the_page_shows():
+    design = build(binary_convolution())
+    (found,) = compare_designs([design], None, lambda _: None, clock=50.0)
+    cycles = found["total"]["schedule"]
+    assert found["clock"] == {
+        "mhz": 50.0, "lowest": None, "highest": None, "seeds": 0, "source": "assumed",
+    }  # fmt: skip
+    assert found["speed"]["frames_per_second"] == 50e6 / cycles["interval"]
+    assert found["speed"]["latency_us"] == (cycles["first"] + 1) / 50
+    work = found["total"]["work"]
+    assert found["total"]["energy_nj"] == pytest.approx(work["arithmetic_nj"] + work["memory_nj"])
+    assert found["total"]["energy_nj"] > sum(layer["energy_nj"] for layer in found["layers"])
+    products = [layer["work"]["xnor"] + layer["work"]["multiply"] for layer in found["layers"]]
+    assert found["total"]["operations"] == sum(products)
+    assert json.loads(json.dumps(found)) == found
+
+
+def placed(design) -> Placed:
+    return Placed(Clock(60.0, 55.5, 64.0, 5), cost.Estimate(1234, 567, 8, 9), "a tool 1.0")
+
+
+def test_what_place_and_route_found_goes_before_the_assumption(tmp_path):
+    design = build(convolution())
+    entries = compare_designs([design], None, lambda _: None, clock=100.0, place=placed)
+    assert entries[0]["clock"]["mhz"] == 60.0
+    assert entries[0]["placed"] == {
+        "lut": 1234,
+        "ff": 567,
+        "bram": 8,
+        "dsp": 9,
+        "tools": "a tool 1.0",
+    }
+    page = write_comparison(tmp_path / "page.html", [design], entries).read_text()
+    assert "60 MHz (place and route, median of 5 seeds, 55.5 to 64)" in page
+    assert "1,234" in page
+    assert "assumed" not in page
+
+
+def test_the_page_is_complete_and_harmless(tmp_path):
+    programs = [convolution(HOSTILE, layer=HOSTILE), binary_convolution()]
+    designs = [build(program) for program in programs]
+    entries = compare_designs(designs, None, lambda _: None, clock=100.0)
+    html = write_comparison(tmp_path / "page.html", designs, entries, HOSTILE).read_text()
+    checker = Checker(html)
+    words = " ".join(checker.words)
+    assert HOSTILE in words
+    for heading in (
+        "Speed against area", "Beside systolic arrays of equal size", "Roofline",
+        "Energy per layer", "The first two frames, and what each unit waits for",
+        "100 MHz (assumed)", "Energy is a model and no measurement", "Horowitz",
+    ):  # fmt: skip
+        assert heading in words
+    assert not checker.tags & {"script", "link", "img", "iframe", "object", "embed", "base", "a"}
+    assert not {name for name in checker.attributes if name.startswith("on")}
+    assert not re.search(r"https?:|url\(|@import", html)
+    for found in entries:
+        assert f"{found['total']['schedule']['interval']:,}" in words
+
+
+def test_without_a_clock_there_are_no_times(tmp_path):
+    design = build(convolution())
+    entries = compare_designs([design], None, lambda _: None)
+    assert entries[0]["speed"] is None
+    page = write_comparison(tmp_path / "page.html", [design], entries).read_text()
+    assert "state one with --clock MHz" in page
+    assert "Frames<br>per second" not in page
+
+
+def test_differences_are_on_the_page(tmp_path):
+    design = build(convolution())
+    entries = compare_designs([design], None, lambda _: None)
+    wrong = [{**entries[0], "differences": 3, "transfers": 400}]
+    page = write_comparison(tmp_path / "page.html", [design], wrong).read_text()
+    assert "3 of 400 differ" in page
+    assert Comparison(wrong, ["x"]).measured
+
+
+def test_the_command_writes_the_page(tmp_path, capsys):
+    page = tmp_path / "deep" / "page.html"
+    code = cli.main(
+        ["compare", "tfc", "--cycles-per-frame", "900", "--cycles-per-frame", "4000", "--engine",
+         "none", "--clock", "80", "--report", str(page), "--json"]
+    )  # fmt: skip
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert code == 0
+    assert [model["differences"] for model in result["models"]] == [None, None]
+    assert result["energy"].startswith("Energy is a model and no measurement")
+    assert set(result["front"]) <= {1, 2}
+    assert "design 2 of 2: tfc" in err
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "fast", "nan", "inf"])
+def test_a_clock_is_a_frequency(value, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["compare", "tfc", f"--clock={value}"])
+    assert stop.value.code == 2
+    assert f"MHz above 0 and up to 10000 are expected, not {value}" in capsys.readouterr().err
+
+
+def test_the_front_door_takes_a_family():
+    found = api.compare(["tfc"], engine=None, family="none such")
+    assert found["models"][0]["total"]["lut"] is None
+    assert found["models"][0]["area"] == ""
+    assert found["front"] == []
