@@ -30,7 +30,7 @@ AFTER_LIBRARY = {"ecp5": "coarse", "ice40": "flatten", "gowin": "coarse", "xc7":
 
 
 def areas(designs: list[Rtl], family: str, jobs: int, delay: int | None = RELAXED) -> list[Area]:
-    """The areas in their order; delay as in `synth.synthesise`.  Progress goes to standard error."""
+    """The areas in their order, with progress on standard error; delay: as in `synth`."""
     files = [_entry(rtl, family, delay) for rtl in designs]
     missing = [pair for pair in zip(designs, files, strict=True) if not pair[1].is_file()]
     batches = [missing[k : k + BATCH] for k in range(0, len(missing), BATCH)]
@@ -63,7 +63,9 @@ def _run(batch: Iterable[tuple[Rtl, Path]], family: str, delay: int | None) -> N
             for file, text in {f"{rtl.top}.v": rtl.verilog, **rtl.memories}.items():
                 place.joinpath(file).write_text(text)
         folder.joinpath("empty.v").write_text("module empty; endmodule\n")
-        folder.joinpath("batch.ys").write_text(_script([rtl.top for rtl, _ in given], family, delay))
+        folder.joinpath("batch.ys").write_text(
+            _script([rtl.top for rtl, _ in given], family, delay)
+        )
         done = subprocess.run(
             [str(find_yosys()), "-q", "-s", "batch.ys"],
             cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False,
@@ -73,7 +75,7 @@ def _run(batch: Iterable[tuple[Rtl, Path]], family: str, delay: int | None) -> N
         found = [json.loads(folder.joinpath(f"{k}.json").read_text()) for k in range(len(given))]
     each = round((time.perf_counter() - start) / len(given), 2)
     for (_, file), stat in zip(given, found, strict=True):
-        area = _counted(stat["design"]["num_cells_by_type"], family, each)
+        area = counted(stat["design"]["num_cells_by_type"], family, each)
         part = file.with_suffix(f".{os.getpid()}.part")
         part.write_text(json.dumps(asdict(area)))
         part.replace(file)

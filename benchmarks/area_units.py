@@ -86,6 +86,17 @@ def _wide(
     return make
 
 
+def _graph(draw: Spread) -> Any:
+    """A matrix of constants in one step: an adder graph."""
+    x, w = (
+        draw.pick((unsigned(4), unsigned(8), signed(6))),
+        draw.pick((signed(4), signed(6), TERNARY)),
+    )
+    rows, columns = draw.pick((4, 8, 10, 16)), draw.pick((4, 8, 9, 16))
+    op = Dot(weights_of(draw, w, (rows, columns)), w)
+    return placed(op, Fold(rows, columns), Edge.of((columns,), x))
+
+
 def _depthwise(draw: Spread) -> Any:
     x, w = draw.pick(
         (
@@ -319,9 +330,7 @@ def _add(draw: Spread) -> Any:
 def _concatenate(draw: Spread) -> Any:
     count, base = draw.integer(2, 5), draw.pick((4, 8, 16))
     edges = [
-        Edge.of(
-            (4, base * draw.integer(1, 4)), draw.pick((unsigned(4), unsigned(8), signed(8)))
-        )
+        Edge.of((4, base * draw.integer(1, 4)), draw.pick((unsigned(4), unsigned(8), signed(8))))
         for _ in range(count)
     ]
     return placed(Concatenate(), Fold(draw.pick(divisors(base))), *edges)
@@ -364,16 +373,17 @@ def _fork(draw: Spread) -> Any:
 
 
 UNITS: dict[str, tuple[int, Callable[[Spread], Any]]] = {
-    "xnor": (8, _dot(BINARY, BINARY, 512)),
-    "xnor-wide": (4, _wide(BINARY, BINARY, (48, 72, 144, 288, 576))),
-    "masked": (4, _dot(TERNARY, BINARY, 160)),
+    "xnor": (8, _dot(BINARY, BINARY, 256)),
+    "xnor-wide": (4, _wide(BINARY, BINARY, (48, 72, 144, 288))),
+    "masked": (4, _dot(TERNARY, BINARY, 96)),
     "masked-wide": (3, _wide(TERNARY, BINARY, (48, 72, 144, 288))),
-    "signs": (6, _dot(None, BINARY, 64)),
+    "signs": (6, _dot(None, BINARY, 48)),
     "signs-wide": (3, _wide(None, BINARY, (48, 72, 144))),
-    "ternary": (5, _dot(None, TERNARY, 64)),
+    "ternary": (5, _dot(None, TERNARY, 48)),
     "ternary-wide": (2, _wide(None, TERNARY, (48, 72, 144))),
-    "multiply": (8, _dot(None, None, 48)),
-    "multiply-wide": (3, _wide(None, None, (48, 72, 144))),
+    "multiply": (8, _dot(None, None, 24)),
+    "multiply-wide": (3, _wide(None, None, (18, 36, 48))),
+    "graph": (6, _graph),
     "depthwise": (7, _depthwise),
     "window": (8, _window),
     "window-padded": (4, _padded_window(1, 128)),

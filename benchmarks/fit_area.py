@@ -13,23 +13,28 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from area_designs import designs
 from area_synthesis import areas
 from area_units import Sample, samples
 from scipy.optimize import nnls
 
-from bitwright.codegen.synth import FAMILIES, Area, yosys_version
-from bitwright.codegen.verilog import write_component
+from bitwright.codegen.synth import Area, yosys_version
+from bitwright.codegen.verilog import write_component, write_rtl
 from bitwright.hw import cost
 from bitwright.hw.unit import component
 
 SEED = 20240
+FIRST = "ecp5"
+"""The family that is fitted first: its coefficients are the guess for the others."""
+SHARE = 0.45
+"""Of the units of each kind, unless more are asked for."""
 PULL = 0.1
 """Weight of the first guess of a coefficient."""
 PARTS = 6
@@ -56,7 +61,7 @@ class Unit:
 
 
 def fit(units: list[Unit], names: list[str], first: Mapping[str, float]) -> dict[str, float]:
-    """Coefficients of these names that minimise the squared relative error of LUTs; none is negative.
+    """Coefficients of these names, with the least squared relative error of LUTs; none is negative.
 
     Each is drawn to its `first` guess, as if by `PULL` of the weight of all units that have it: the
     few units of a kind that leave two coefficients open do not decide on extremes.
@@ -95,19 +100,22 @@ def summary(errors: list[float]) -> dict[str, float]:
 
 def judged(units: list[Unit], first: Mapping[str, float]) -> dict[str, Any]:
     """Errors on units that were not fitted: each is judged by a fit without its part of all."""
-    order = np.random.default_rng(SEED).permutation(len(units))
     names = list(ranges(units))
+    part = np.random.default_rng(SEED).permutation(len(units)) % PARTS
+    fits = [fit([u for u, p in zip(units, part, strict=True) if p != k], names, first)
+            for k in range(PARTS)]  # fmt: skip
+    return compared(units, [fits[k] for k in part])
+
+
+def compared(units: list[Unit], by: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Errors of units, each estimated by coefficients of its own."""
     wrong: dict[str, list[float]] = {resource: [] for resource in cost.RESOURCES}
     by_kind: dict[str, list[float]] = {}
-    for part in range(PARTS):
-        held = [units[k] for k in order[part::PARTS]]
-        coefficients = fit([units[k] for n, k in enumerate(order) if n % PARTS != part], names, first)
-        for unit in held:
-            found = cost.weighed(unit.features, coefficients)
-            for resource in cost.RESOURCES:
-                measured = getattr(unit.area, resource)
-                wrong[resource].append(relative(getattr(found, resource), measured, resource))
-            by_kind.setdefault(unit.features.kind, []).append(wrong["lut"][-1])
+    for unit, coefficients in zip(units, by, strict=True):
+        found = cost.weighed(unit.features, coefficients)
+        for r in cost.RESOURCES:
+            wrong[r].append(relative(getattr(found, r), getattr(unit.area, r), r))
+        by_kind.setdefault(unit.features.kind, []).append(wrong["lut"][-1])
     return {
         "held_back": len(units),
         "error": {resource: summary(values) for resource, values in wrong.items()},
@@ -115,48 +123,99 @@ def judged(units: list[Unit], first: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
+# --- whole designs ------------------------------------------------------------------------------
+
+
+def whole(units: cost.Model, family: str, jobs: int) -> list[dict[str, Any]]:
+    """The sum of the units' estimates beside the synthesis of the whole, for each design."""
+    made = {name: make() for name, make in designs(SEED).items()}
+    measured = areas([write_rtl(design) for design in made.values()], family, jobs, delay=None)
+    result: list[dict[str, Any]] = []
+    for (name, design), area in zip(made.items(), measured, strict=True):
+        rules = cost.FAMILIES[family]
+        each = [units.estimate(cost.features(i.op, i.place, rules)) for i in design.instances]
+        known = [e for e in each if e is not None]
+        result.append({
+            "design": name,
+            "units": len(each),
+            "without_estimate": len(each) - len(known),
+            "estimate": {r: sum(getattr(e, r) for e in known) for r in cost.RESOURCES},
+            "measured": {r: getattr(area, r) for r in cost.RESOURCES},
+        })  # fmt: skip
+    return result
+
+
+def within(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a design adds to its units, from every second design, and the error on the others.
+
+    Yosys maps the slowest paths of a design for speed, and the stream's border is there once.
+    """
+    for design in found:
+        design["fitted"] = False
+    complete = [design for design in found if not design["without_estimate"]]
+    for design in complete[::2]:
+        design["fitted"] = True
+    ratios = [d["measured"]["lut"] / d["estimate"]["lut"] for d in complete if d["fitted"]]
+    factor = round(float(np.median(ratios)), 4)
+    for design in found:
+        design["estimate"]["lut"] = round(factor * design["estimate"]["lut"])
+        design["error"] = {
+            r: round(relative(design["estimate"][r], design["measured"][r], r), 4)
+            for r in cost.RESOURCES
+        }
+    held = [design for design in complete if not design["fitted"]]
+    error = {r: summary([d["error"][r] for d in held]) for r in cost.RESOURCES}
+    return {"in_design": factor, "designs": found, "design_error": error}
+
+
 # --- the command --------------------------------------------------------------------------------
 
 
-def calibrate(family: str, jobs: int) -> dict[str, Any]:
+def calibrate(family: str, jobs: int, share: float) -> dict[str, Any]:
     """The whole document of `hw/cost_FAMILY.json`, but for the date."""
-    drawn = samples()
-    areas = measure(drawn, family, jobs)
-    units = [
-        Unit(sample, cost.features(sample.op, sample.place), area)
-        for sample, area in zip(drawn, areas, strict=True)
-    ]
-    fitted, held = split(units)
+    units = measured_units(samples(SEED, share), family, jobs)
+    names, first = list(ranges(units)), guess(family)
     document: dict[str, Any] = {
         "family": family,
         "yosys": yosys_version(),
         "seed": SEED,
-        "units": len(fitted),
+        "units": len(units),
         "floors": FLOORS,
-        "coefficients": fit(fitted),
-        "most": ranges(fitted),
-        "kinds": dict(sorted(Counter(unit.features.kind for unit in fitted).items())),
+        "coefficients": fit(units, names, first),
+        "most": ranges(units),
+        "kinds": dict(sorted(Counter(unit.features.kind for unit in units).items())),
     }
-    model = cost.Model.of(document)
-    document |= judged(model, held)
-    document["designs"] = found = designs(model, family)
-    document["design_error"] = {r: summary([d["error"][r] for d in found]) for r in cost.RESOURCES}
-    return document
+    document |= judged(units, first)
+    return document | within(whole(cost.Model.of({**document, "in_design": 1.0}), family, jobs))
+
+
+def measured_units(drawn: list[Sample], family: str, jobs: int) -> list[Unit]:
+    """The units beside their areas; several that are the same count once."""
+    made = [write_component(component(sample.op, sample.place), "unit") for sample in drawn]
+    found = areas(made, family, jobs)
+    rules = cost.FAMILIES[family]
+    return [
+        Unit(sample, cost.features(sample.op, sample.place, rules), area)
+        for sample, area in zip(drawn, found, strict=True)
+    ]
+
+
+def guess(family: str) -> dict[str, float]:
+    """What coefficients are drawn to: those of `FIRST`, but for that family itself."""
+    if family == FIRST:
+        return {}
+    return json.loads(cost.data_file(FIRST).read_text())["coefficients"]
 
 
 def fresh(family: str, jobs: int, seed: int) -> dict[str, Any]:
     """The errors of the stored model on every sixth unit drawn from another seed."""
     document = json.loads(cost.data_file(family).read_text())
-    drawn = samples(seed)[::6]
-    units = [
-        Unit(sample, cost.features(sample.op, sample.place), area)
-        for sample, area in zip(drawn, measure(drawn, family, jobs), strict=True)
-    ]
+    units = measured_units(samples(seed)[::6], family, jobs)
     return {
         "family": family,
         "yosys": yosys_version(),
         "units": document["units"],
-        **judged(cost.Model.of(document), units),
+        **compared(units, [document["coefficients"]] * len(units)),
         "designs": [],
     }
 
@@ -174,42 +233,49 @@ def table(document: dict[str, Any]) -> Iterator[str]:
     """What was found, line by line."""
     yield (
         f"{document['family']}, {document['yosys']}: {document['units']} units fitted, "
-        f"{document['held_back']} held back, {document['out_of_range']} beyond the fitted range"
+        f"{document['held_back']} judged by a fit without them"
     )
     for resource, error in document["error"].items():
         yield f"{resource:<20} median {error['median']:>7.1%}   worst {error['worst']:>7.1%}"
-    yield "LUT by kind, units not in the fit"
+    yield "LUT by kind"
     for kind, error in document["lut_by_kind"].items():
         yield (
             f"  {kind:<20} median {error['median']:>7.1%}   worst {error['worst']:>7.1%}   "
             f"{error['units']:>3} units"
         )
     if document["designs"]:
-        yield "whole designs, estimate / measured"
+        yield f"whole designs, units' sum times {document['in_design']} / measured"
     for design in document["designs"]:
         pairs = (
             f"{r} {design['estimate'][r]}/{design['measured'][r]} ({design['error'][r]:.1%})"
             for r in cost.RESOURCES
         )
-        yield f"  {design['design']:<18} {', '.join(pairs)}"
+        about = "fitted" if design["fitted"] else "held back"
+        if design["without_estimate"]:
+            about = f"{design['without_estimate']} units without estimate"
+        yield f"  {design['design']:<14} {', '.join(pairs)}, {about}"
+    for resource, error in document.get("design_error", {}).items():
+        both = f"median {error['median']:>7.1%}   worst {error['worst']:>7.1%}"
+        yield f"designs {resource:<12} {both}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--family", choices=["ecp5"], default="ecp5")
-    parser.add_argument("--jobs", type=int, default=2, help="syntheses at a time")
+    parser.add_argument("--family", choices=list(cost.FAMILIES), default=FIRST)
+    parser.add_argument("--jobs", type=int, default=2, help="Yosys processes at a time")
+    parser.add_argument("--share", type=float, default=SHARE, help="of each kind's units")
     parser.add_argument("--check", action="store_true", help="print, write nothing")
     parser.add_argument(
         "--fresh", type=int, metavar="SEED", help="judge the stored fit on units of another seed"
     )
-    arguments = parser.parse_args()
-    if arguments.fresh is not None:
-        print("\n".join(table(fresh(arguments.family, arguments.jobs, arguments.fresh))))
+    given = parser.parse_args()
+    if given.fresh is not None:
+        print("\n".join(table(fresh(given.family, given.jobs, given.fresh))))
         return
-    document = calibrate(arguments.family, arguments.jobs)
+    document = calibrate(given.family, given.jobs, given.share)
     print("\n".join(table(document)))
-    if not arguments.check:
-        write(document, cost.data_file(arguments.family))
+    if not given.check:
+        write(document, cost.data_file(given.family))
 
 
 if __name__ == "__main__":

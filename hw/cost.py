@@ -31,8 +31,8 @@ from . import cost_channels as cost_channels
 from . import cost_matrix as cost_matrix
 from . import cost_requantise as cost_requantise
 from . import cost_streams as cost_streams
-from .cost_parts import Features as Features
 from .cost_families import FAMILIES as FAMILIES
+from .cost_parts import Features as Features
 from .cost_parts import features as features
 from .cost_parts import terms as terms
 from .unit import Place, ports
@@ -59,18 +59,21 @@ class Estimate:
 class Model:
     """Fitted coefficients and the largest features that they were fitted on; `about` is the rest.
 
-    kinds: how many units of each kind were fitted.
+    kinds: how many units of each kind were fitted; in_design: LUTs in a whole design, whose slowest
+    units are mapped for speed, for each LUT of its units alone.
     """
 
     coefficients: Mapping[str, float]
     most: Mapping[str, float]
     kinds: Mapping[str, int]
+    in_design: float
     about: Mapping[str, Any]
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Model:
         """From the document that the fit writes."""
-        return cls(document["coefficients"], document["most"], document["kinds"], document)
+        names = ("coefficients", "most", "kinds", "in_design")
+        return cls(*(document[name] for name in names), document)
 
     def estimate(self, of: Features) -> Estimate | None:
         """The area, or None beyond what was fitted."""
@@ -88,7 +91,8 @@ class Model:
         kind = of.kind
         while kind not in self.kinds and "." in kind:
             kind = kind.rpartition(".")[0]
-        return weighed(replace(of, kind=kind), self.coefficients)
+        alone = weighed(replace(of, kind=kind), self.coefficients)
+        return replace(alone, lut=round(self.in_design * alone.lut))
 
 
 def weighed(of: Features, coefficients: Mapping[str, float]) -> Estimate:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 
 from ..models.fixed import Grid, Ints
@@ -61,16 +63,29 @@ def _(op: Scale, place: Place, family: Family) -> Features:
     parts = together(
         gates(plan.stages + sum(outputs), constant=1),
         # A carry chain may take cells of two bits.
-        gates(sum=sum(-(-bits // family.chain) * family.chain for bits in outputs) if plan.adds else 0),
+        gates(
+            sum=sum(-(-bits // family.chain) * family.chain for bits in outputs) if plan.adds else 0
+        ),
         gates(pe * x.bits if plan.stages > 1 else 0),
         counting(len(plan.factor.rows) if plan.stored else 1),
-        rom(np.concatenate([as_bits(field.rows, field.grid) for field in plan.stored], axis=1), family)
+        rom(
+            np.concatenate([as_bits(field.rows, field.grid) for field in plan.stored], axis=1),
+            family,
+        )
         if plan.stored
         else Parts(),
     )
     if plan.sizes:
         return Features("Scale.shifts", parts + _shifting(x, plan))
     return Features("Scale.multiply", parts + _multiplying(x, plan, place.output.grid, family))
+
+
+def _stored(plan: Plan, family: Family) -> Parts:
+    """The memory of what differs by channel."""
+    if not plan.stored:
+        return Parts()
+    fields = [as_bits(field.rows, field.grid) for field in plan.stored]
+    return rom(np.concatenate(fields, axis=1), family)
 
 
 def _scaled_bits(op: Scale, place: Place, plan: Plan) -> list[int]:

@@ -57,8 +57,8 @@ class Multiplier:
 class Family:
     """A family: block RAMs, LUT memories, multipliers from small to large, inputs of a LUT.
 
-    chain: bits of a carry chain that come as one; packs: registers beside a multiplier move into it;
-    joined: inputs that muxes beside the LUTs add to a table.
+    chain: bits of a carry chain that come as one; packs: registers beside a multiplier move into
+    it; joined: inputs that muxes beside the LUTs add to a table.
     """
 
     blocks: tuple[Cell, ...]

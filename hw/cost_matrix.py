@@ -1,131 +1,197 @@
-"""Features of the matrix-vector units: rows of lanes, their sums, and the memory of weights."""
+"""Features of the matrix-vector units: the steps of `lanes`, their registers, and the memories."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+from amaranth.hdl import Shape
 
 from ..models.fixed import Grid, Ints
 from ..models.ops import DepthwiseDot, Dot
-from .cost_families import Family, multipliers
-from .cost_memory import as_bits, distinct, large_rom, ram, rom
+from .adder_graph import digit_counts
+from .constant_dot import adders_in_stage, constant_stages, graph_of, is_constant
+from .cost_families import Family, cuts, multipliers
+from .cost_memory import as_bits, large_rom, ram, registered, rom
 from .cost_parts import Features, Parts, counting, features, gates, together
-from .cost_sums import product_bits, sum_bits, sum_of
-from .dot import folded, start_values, weight_rows
+from .cost_sums import repeated, soft_product, sum_of
+from .depthwise_dot import plan as depthwise_plan
+from .dot import Plan, folded, plan, weight_rows
+from .elastic import accumulator
+from .lanes import start_values
+from .sums import groups
 from .unit import Fold, Place
 
-
-@dataclass(frozen=True)
-class Row:
-    """The arithmetic of one row's lanes: its kind, features, width of the sum and multipliers.
-
-    once: features that all rows share.
-    reused: bits of lanes whose LUTs have no room for the mux between new and buffered inputs.
-    """
-
-    kind: str
-    lut: Mapping[str, float]
-    width: int
-    dsp: int = 0
-    once: Mapping[str, float] = field(default_factory=dict[str, float])
-    reused: int = 0
-
-    def times(self, rows: int) -> Parts:
-        """So many rows beside one another."""
-        many = {name: value * rows for name, value in self.lut.items()}
-        return Parts(many, dsp=self.dsp * rows) + Parts(self.once)
-
-
-def row(x: Grid, w: Grid, simd: int, acc: int, family: Family) -> Row:
-    """What one row of `simd` lanes takes; the datapaths are those of `dot.lanes`."""
-    if w.bipolar and x.bipolar:
-        width = sum_bits([(1, False)] * simd)
-        return Row("xnor", {"lanes": simd, **_popcount(simd, width)}, width)
-    if w.bipolar and (x.lo, x.hi) == (-1, 1):
-        width = sum_bits([(1, False)] * simd)
-        # Valid inputs are counted once; each row subtracts that from its own count.
-        count = _popcount(simd, width)
-        return Row("masked", {"lanes": simd, "both": width + 2, **count}, width + 2, once=count)
-    if w.bipolar or (w.lo, w.hi) == (-1, 1):
-        wide = x.bits + (0 if x.signed else 1)
-        width = sum_bits([(wide, True)] * simd, acc)
-        lut = {"lanes": simd * wide, **sum_of((simd,) * width)}
-        kind = "signs" if w.bipolar else "ternary"
-        return Row(kind, lut, width, reused=simd * x.bits)
-    product = product_bits(x, w)
-    width = sum_bits([(product, x.signed or x.bipolar or w.signed)] * simd, acc)
-    return Row("multiply", sum_of((simd,) * width), width, simd * multipliers(x, w, family))
-
-
-def _popcount(count: int, width: int) -> Mapping[str, float]:
-    return sum_of((count, *[0] * (width - 1)))
-
-
-def _accumulator_bits(grid: Grid) -> int:
-    return grid.bits + (0 if grid.signed else 1)
+Shapes = tuple[Shape, ...]
+SEARCHED = 2048
+"""Signed digits up to which an adder graph is searched for an estimate: a fraction of a second."""
 
 
 @features.register
 def _(op: Dot, place: Place, family: Family) -> Features:
-    fold, grid, x = place.fold, place.output.grid, place.inputs[0].grid
+    if is_constant(op, place):
+        return _adder_graph(op, place)
+    fold, x, made = place.fold, place.inputs[0].grid, plan(op, place)
     rows, columns = folded(op, fold)
-    acc = _accumulator_bits(grid)
-    one = row(x, op.grid, fold.simd, acc, family)
     beat = x.bits * fold.simd
-    buffer = ram(beat, columns, family, one_address=True) + gates(1, input=beat) if rows > 1 else Parts()
+    reuse = Parts()
+    if rows > 1:
+        reuse = ram(beat, columns, family, one_address=True) + gates(1, input=beat)
     parts = together(
-        gates(7 + beat, constant=1),
+        gates(2 * made.stages + beat, constant=1, stages=made.stages),
         counting(columns, rows, rows * columns),
         _weights(op, fold, family),
-        buffer,
-        one.times(fold.pe),
-        gates(reused=fold.pe * one.reused if rows > 1 else 0),
-        _starts(op, place, columns * fold.simd, family),
-        Parts({"accumulate": fold.pe * acc}, ff=fold.pe * (one.width + acc + grid.bits)),
+        reuse,
+        _arithmetic(made, fold.pe, family),
+        gates(fold.pe * place.output.grid.bits),
+        _starts(op, place, made, family),
     )
     # Without folding the weights are constants, into which Yosys looks deeply: a kind of its own.
     unrolled = ".unrolled" if rows * columns == 1 else ""
-    return Features(f"Dot.{one.kind}{unrolled}", parts)
+    return Features(f"Dot.{made.lanes.kind}{unrolled}", parts)
+
+
+@features.register
+def _(op: DepthwiseDot, place: Place, family: Family) -> Features:
+    pe, made = place.fold.pe, depthwise_plan(op, place)
+    channels, taps = op.weights.shape
+    held = channels // pe
+    one = _arithmetic(made, 1, family)
+    words = op.weights.T.reshape(taps * held, pe)
+    parts = together(
+        gates(3 * made.stages - 2 + place.inputs[0].grid.bits * pe, constant=1, stages=made.stages),
+        counting(held, taps, held * taps),
+        rom(as_bits(words, op.grid), family),
+        # Each lane has its own datapath, and running sums of all groups of channels.
+        repeated(one.lut, pe),
+        Parts(ff=one.ff * pe, dsp=one.dsp * pe),
+        gates(pe * accumulator(place.output.grid).width * (held - 1)),
+        gates(pe * place.output.grid.bits),
+        _starts(op, place, made, family),
+    )
+    return Features("DepthwiseDot", parts)
 
 
 def _weights(op: Dot, fold: Fold, family: Family) -> Parts:
     """The memory of weights, whose bits are only made where they matter."""
     rows, columns = folded(op, fold)
     width = fold.pe * fold.simd * op.grid.bits
-    return large_rom(
-        rows * columns, width, lambda: as_bits(weight_rows(op, fold), op.grid), family
-    )
+    return large_rom(rows * columns, width, lambda: as_bits(weight_rows(op, fold), op.grid), family)
+
+
+def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan, family: Family) -> Parts:
+    """The memory of what accumulators start from, its counter, and the register behind it."""
+    pe, lanes = place.fold.pe, made.lanes
+    paired = (lanes.simd, lanes.rows) if lanes.kind == "pairs" else (1, 1)
+    values = _start_values(op, lanes.inputs, *paired).reshape(-1, pe)
+    if (values == values[0, 0]).all():
+        return Parts()
+    bits = as_bits(values, Grid(0, int(values.max())))
+    behind = gates(registered(bits)) if made.stages > 2 else Parts()
+    return counting(len(values)) + rom(bits, family) + behind
 
 
 @lru_cache(maxsize=64)
-def _first(op: Dot | DepthwiseDot, inputs: Grid) -> Ints:
-    """What accumulators start from: the same in every folding, of which many are tried."""
-    return start_values(op.weights, inputs, op.grid)
+def _start_values(op: Dot | DepthwiseDot, inputs: Grid, simd: int, parallel: int) -> Ints:
+    """The same in many foldings."""
+    return start_values(op.weights, inputs, op.grid, simd, parallel)
 
 
-def _starts(op: Dot | DepthwiseDot, place: Place, most: int, family: Family) -> Parts:
-    """The memory of what accumulators start from, and the register behind it."""
-    values = _first(op, place.inputs[0].grid)
-    if (values == values[0]).all():
-        return Parts()
-    bits = as_bits(values.reshape(-1, place.fold.pe), Grid(0, most))
-    return rom(bits, family) + gates(distinct(bits))
+def _arithmetic(made: Plan, rows: int, family: Family) -> Parts:
+    """Lanes, sums and accumulators of so many rows, and the registers between their stages."""
+    lanes = made.lanes
+    lut: Counter[str] = Counter()
+    dsp = 0
+    for step, behind in pairwise(lanes.steps):
+        given = sum(shape.width for shape in behind.row)
+        if step.name == "pairs":
+            # Sums and differences of two inputs, made once for all rows.
+            lut["pairs"] += sum(shape.width for shape in behind.shared)
+        elif step.name == "both":
+            lut["both"] += rows * given
+        elif step.name == "lanes" and lanes.kind == "multiply":
+            x, w, count = lanes.inputs, lanes.weights, lanes.simd * rows
+            dsp = count * multipliers(x, w, family)
+            if dsp:
+                lut["partial"] += cuts(x, w, family) * rows * given
+            else:
+                lut.update(repeated(soft_product(x, w), count).lut)
+        elif step.name == "lanes":
+            lut["lanes"] += rows * given
+    for terms, columns, shared in _sums(made):
+        count = (1 if shared else rows) * terms
+        lut.update(repeated(sum_of(columns), count).lut)
+    lut["accumulate"] += rows * lanes.width
+    held = sum(made.held(rows)) + rows * lanes.width
+    return Parts({name: float(value) for name, value in lut.items()}, ff=held, dsp=dsp)
 
 
-@features.register
-def _(op: DepthwiseDot, place: Place, family: Family) -> Features:
-    pe, grid, x = place.fold.pe, place.output.grid, place.inputs[0].grid
-    channels, taps = op.weights.shape
-    groups, acc = channels // pe, _accumulator_bits(grid)
-    one = row(x, op.grid, 1, acc, family)
-    beat = x.bits * pe
-    parts = together(
-        gates(7 + beat, constant=1),
-        counting(groups, taps, groups * taps),
-        rom(as_bits(op.weights.T.reshape(taps * groups, pe), op.grid), family),
-        one.times(pe),
-        _starts(op, place, taps, family),
-        Parts({"accumulate": pe * acc}, ff=pe * (one.width + acc * groups + grid.bits)),
-    )
-    return Features("DepthwiseDot", parts)
+def _sums(made: Plan) -> Iterator[tuple[int, tuple[int, ...], bool]]:
+    """Sums that Yosys makes as one, since no register cuts them: how many, and their columns.
+
+    The last of each: whether they are made once for all rows.
+    """
+    steps = list(zip(made.lanes.steps, made.at, strict=True))
+    for stage in sorted({at for step, at in steps if step.name == "sums"}):
+        first, last = (
+            [k for k, (step, at) in enumerate(steps) if at == stage and step.name == "sums"][end]
+            for end in (0, -1)
+        )
+        inside = [step for step, _ in steps[first : last + 1]]
+        after = steps[last + 1][0]
+        yield from ((n, c, False) for n, c in _joined([s.row for s in inside], after.row))
+        if inside[0].shared:
+            yield from ((n, c, True) for n, c in _joined([s.shared for s in inside], after.shared))
+
+
+def _joined(layers: list[Shapes], after: Shapes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """How many terms of the first layer each sum of the last one adds, and in which columns."""
+    counts = [1] * len(layers[0])
+    for shapes in layers:
+        counts = [sum(group) for group in _grouped(counts, shapes)]
+    bit, width = layers[0][0].width == 1, max(shape.width for shape in after)
+    for terms, times in Counter(counts).items():
+        columns = (terms, *[0] * (width - 1)) if bit else (terms,) * width
+        yield times, columns
+
+
+def _grouped(counts: list[int], shapes: Shapes) -> Iterator[list[int]]:
+    at = 0
+    for group in groups(shapes, shapes):
+        yield counts[at : at + len(group)]
+        at += len(group)
+
+
+def _adder_graph(op: Dot, place: Place) -> Features:
+    """Constants without a memory; a graph that takes long to find is only counted in digits."""
+    out = gates(constant_stages(op, place) + sum(_row_bits(op, place)), constant=1)
+    count = int(digit_counts(op.weights).sum())
+    if count > SEARCHED:
+        bits = place.output.grid.bits * max(0, count - len(op.weights))
+        return Features(
+            "Dot.graph.large", out + gates(bits // 2, chains=bits // 2, sums=count // 2)
+        )
+    graph, levels = graph_of(op, place), adders_in_stage(place)
+    stages = [max(depth - 1, 0) // levels for depth in graph.depths]
+    last = list(stages)
+    for number, adder in enumerate(graph.adders, len(graph.grids) - len(graph.adders)):
+        for operand in (adder.a, adder.b):
+            last[operand] = max(last[operand], stages[number])
+    for output in graph.outputs:
+        if output.node >= 0:
+            last[output.node] = constant_stages(op, place) - 1
+    held = [
+        (end - stage) * grid.bits
+        for stage, end, grid in zip(stages, last, graph.grids, strict=True)
+    ]
+    return Features("Dot.graph", out + gates(sum(held), chains=graph.bits, sums=len(graph.adders)))
+
+
+def _row_bits(op: Dot, place: Place) -> list[int]:
+    """Bits of each result, of which those that constants decide fall away."""
+    nonzero = op.weights[np.any(op.weights != 0, axis=1)]
+    low = [int(np.bitwise_or.reduce(row) & -np.bitwise_or.reduce(row)) for row in nonzero]
+    return [place.output.grid.bits - (value.bit_length() - 1) for value in low]

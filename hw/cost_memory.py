@@ -15,6 +15,7 @@ import numpy as np
 from ..models.fixed import Grid, Ints
 from .cost_families import Cell, Family
 from .cost_parts import Parts, count_bits
+from .elastic import in_block
 
 MUX_COST, EMULATION_COST, ROM_BIT_COST = 0.5, 2, 1 / 16
 """Costs of a mux input, of a point of emulation, and of a constant bit in logic."""
@@ -46,7 +47,8 @@ def _mapped(cell: Cell, width: int, depth: int, written: bool) -> Iterator[_Mapp
 def rom(bits: np.ndarray, family: Family) -> Parts:
     """A constant memory of (depth, width) bits, read by the clock, with a register per bit."""
     columns = bits[:, (bits != bits[0]).any(0)] if len(bits) > 1 else bits[:, :0]
-    block = _block_rom(len(bits), columns.shape[1], family)
+    asked = in_block(bits.shape[1], len(bits))
+    block = _block_rom(len(bits), columns.shape[1], family, asked)
     if block is not None:
         return block
     return logic(columns, family) + Parts(ff=distinct(columns))
@@ -61,15 +63,15 @@ def large_rom(depth: int, width: int, bits: Callable[[], np.ndarray], family: Fa
         return rom(bits(), family)
     tables = width * ceil(depth / (1 << family.inputs))
     in_logic = Parts({"table": tables, "join": tables - width}, ff=width)
-    return _block_rom(depth, width, family) or in_logic
+    return _block_rom(depth, width, family, in_block(width, depth)) or in_logic
 
 
-def _block_rom(depth: int, width: int, family: Family) -> Parts | None:
-    """A constant memory in block RAM, where that is cheaper than logic."""
-    if depth == 1:
+def _block_rom(depth: int, width: int, family: Family, asked: bool) -> Parts | None:
+    """A constant memory in block RAM, where that is `asked` for or cheaper than logic."""
+    if depth == 1 or width == 0:
         return Parts()
     best = min(m for cell in family.blocks for m in _mapped(cell, width, depth, False))
-    if best.cost + EMULATION_COST > width * depth * ROM_BIT_COST:
+    if not asked and best.cost + EMULATION_COST > width * depth * ROM_BIT_COST:
         return None
     # Muxes between banks are steered by the high address bits, in registers.
     return Parts({"mux": width * (best.banks - 1)}, ff=count_bits(best.banks), bram=best.counts)
@@ -187,7 +189,5 @@ def _block_ram(width: int, depth: int, family: Family, one_address: bool) -> _Ma
         # Points of emulation: three each for the write and for the read, one for a port of its own.
         points = 0 if one_address and cell.shared else 1 if cell.old else 7
         for m in _mapped(cell, width, depth, True):
-            options.append(
-                _Mapping(m.cost + EMULATION_COST * points, m.counts, m.banks, not alone)
-            )
+            options.append(_Mapping(m.cost + EMULATION_COST * points, m.counts, m.banks, not alone))
     return min(options, default=None)

@@ -56,7 +56,21 @@ def features(op: Any, place: Place, family: Family) -> Features:
     )
 
 
-SHARED = frozenset({"count", "mux", "table", "join", "few", "bypass", "accumulate", "input", "ands", "fulls", "ends"})
+SHARED = frozenset(
+    {
+        "count",
+        "mux",
+        "table",
+        "join",
+        "few",
+        "bypass",
+        "accumulate",
+        "input",
+        "ands",
+        "fulls",
+        "ends",
+    }
+)
 """Features that cost the same in every kind of unit: one coefficient for all."""
 
 

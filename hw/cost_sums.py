@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from math import ceil
 
 from ..models.fixed import Grid
 from .cost_parts import Parts
