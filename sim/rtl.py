@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from filelock import FileLock
 
 from ..codegen import runner
 from ..codegen.bench import TESTBENCH, Trial, bench_verilog, write_vectors
+from ..codegen.tools import cache_folder
 from ..codegen.verilog import Rtl
 from ..hw.beats import unpack
 from ..hw.design import Design, figures
@@ -132,14 +132,6 @@ def check_engine(engine: str) -> None:
                 f"{tool} is not installed, and Verilator needs it; install it, or use "
                 "--engine icarus"
             )
-
-
-def cache_folder() -> Path:
-    """Where simulator builds are kept (BITWRIGHT_CACHE, else the user's cache folder)."""
-    base = os.environ.get("BITWRIGHT_CACHE")
-    if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitwright"
 
 
 def _built(trials: Sequence[Trial], engine: str, waves: bool, tell: Progress) -> Path:
