@@ -19,7 +19,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from bitwright.codegen.synth import FAMILIES, RELAXED, RESOURCES, Area, find_yosys, yosys_version
+from bitwright.codegen.synth import (
+    FAMILIES,
+    RELAXED,
+    RESOURCES,
+    Area,
+    counted,
+    find_yosys,
+    yosys_version,
+)
 from bitwright.codegen.verilog import Rtl
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bitwright" / "area"
@@ -44,7 +52,8 @@ def areas(designs: list[Rtl], family: str, jobs: int, delay: int | None = RELAXE
 
 def _entry(rtl: Rtl, family: str, delay: int | None) -> Path:
     target = FAMILIES[family]
-    rules = [target.command, *(getattr(target, resource) for resource in RESOURCES)]
+    command = f"{target.command} {target.bare}".strip()
+    rules = [command, *(getattr(target, resource) for resource in RESOURCES)]
     text = json.dumps(
         [rtl.top, rtl.verilog, rtl.memories, rules, yosys_version(), delay], sort_keys=True
     )
@@ -72,10 +81,9 @@ def _run(batch: Iterable[tuple[Rtl, Path]], family: str, delay: int | None) -> N
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(done.stderr or done.stdout)
-        found = [json.loads(folder.joinpath(f"{k}.json").read_text()) for k in range(len(given))]
-    each = round((time.perf_counter() - start) / len(given), 2)
-    for (_, file), stat in zip(given, found, strict=True):
-        area = counted(stat["design"]["num_cells_by_type"], family, each)
+        each = round((time.perf_counter() - start) / len(given), 2)
+        found = [counted(folder / f"{k}.json", family, each) for k in range(len(given))]
+    for (_, file), area in zip(given, found, strict=True):
         part = file.with_suffix(f".{os.getpid()}.part")
         part.write_text(json.dumps(asdict(area)))
         part.replace(file)
@@ -83,7 +91,8 @@ def _run(batch: Iterable[tuple[Rtl, Path]], family: str, delay: int | None) -> N
 
 def _script(tops: list[str], family: str, delay: int | None) -> str:
     """The library is read beside an empty module, and kept for every design."""
-    command, after = FAMILIES[family].command, AFTER_LIBRARY[family]
+    target, after = FAMILIES[family], AFTER_LIBRARY[family]
+    command = f"{target.command} {target.bare}"
     lines = [
         f"scratchpad -set abc9.D {delay}" if delay else "",
         "read_verilog empty.v",
