@@ -31,7 +31,7 @@ from bitwright.codegen.synth import (
 from bitwright.codegen.verilog import Rtl
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bitwright" / "area"
-BATCH = 8
+BATCH = 6
 SECONDS = 3600
 AFTER_LIBRARY = {"ecp5": "coarse", "ice40": "flatten", "gowin": "coarse", "xc7": "prepare"}
 """The label of a family's script at which the design is there and the library has been read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -26,7 +27,7 @@ from .sums import groups
 from .unit import Fold, Place
 
 Shapes = tuple[Shape, ...]
-SEARCHED = 2048
+SEARCHED = 1024
 """Signed digits up to which an adder graph is searched for an estimate: a fraction of a second."""
 
 
@@ -102,31 +103,39 @@ def _start_values(op: Dot | DepthwiseDot, inputs: Grid, simd: int, parallel: int
 
 def _arithmetic(made: Plan, rows: int, family: Family) -> Parts:
     """Lanes, sums and accumulators of so many rows, and the registers between their stages."""
+    # Rows only decide whether pairs of inputs are added for all of them.
+    alike = Plan(replace(made.lanes, rows=min(made.lanes.rows, 2)), made.at)
+    shared, row = _shared_and_row(alike, family)
+    return shared + repeated(row.lut, rows) + Parts(ff=row.ff * rows, dsp=row.dsp * rows)
+
+
+@lru_cache(maxsize=1024)
+def _shared_and_row(made: Plan, family: Family) -> tuple[Parts, Parts]:
+    """What all rows share, and what each row takes."""
     lanes = made.lanes
-    lut: Counter[str] = Counter()
+    shared, lut = Counter[str](), Counter[str]()
     dsp = 0
     for step, behind in pairwise(lanes.steps):
         given = sum(shape.width for shape in behind.row)
         if step.name == "pairs":
-            # Sums and differences of two inputs, made once for all rows.
-            lut["pairs"] += sum(shape.width for shape in behind.shared)
+            # Sums and differences of two inputs.
+            shared["pairs"] += sum(shape.width for shape in behind.shared)
         elif step.name == "both":
-            lut["both"] += rows * given
+            lut["both"] += given
         elif step.name == "lanes" and lanes.kind == "multiply":
-            x, w, count = lanes.inputs, lanes.weights, lanes.simd * rows
-            dsp = count * multipliers(x, w, family)
+            x, w = lanes.inputs, lanes.weights
+            dsp = lanes.simd * multipliers(x, w, family)
             if dsp:
-                lut["partial"] += cuts(x, w, family) * rows * given
+                lut["partial"] += cuts(x, w, family) * given
             else:
-                lut.update(repeated(soft_product(x, w), count).lut)
+                lut.update(repeated(soft_product(x, w), lanes.simd).lut)
         elif step.name == "lanes":
-            lut["lanes"] += rows * given
-    for terms, columns, shared in _sums(made):
-        count = (1 if shared else rows) * terms
-        lut.update(repeated(sum_of(columns), count).lut)
-    lut["accumulate"] += rows * lanes.width
-    held = sum(made.held(rows)) + rows * lanes.width
-    return Parts({name: float(value) for name, value in lut.items()}, ff=held, dsp=dsp)
+            lut["lanes"] += given
+    for terms, columns, once in _sums(made):
+        (shared if once else lut).update(repeated(sum_of(columns), terms).lut)
+    lut["accumulate"] += lanes.width
+    none, one = sum(made.held(0)), sum(made.held(1))
+    return Parts(dict(shared), ff=none), Parts(dict(lut), ff=one - none + lanes.width, dsp=dsp)
 
 
 def _sums(made: Plan) -> Iterator[tuple[int, tuple[int, ...], bool]]:

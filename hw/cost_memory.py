@@ -19,7 +19,7 @@ from .elastic import in_block
 
 MUX_COST, EMULATION_COST, ROM_BIT_COST = 0.5, 2, 1 / 16
 """Costs of a mux input, of a point of emulation, and of a constant bit in logic."""
-EXACT = 1 << 16
+EXACT = 1 << 15
 """Bits up to which the contents of a constant memory are looked into."""
 
 
@@ -57,13 +57,14 @@ def rom(bits: np.ndarray, family: Family) -> Parts:
 def large_rom(depth: int, width: int, bits: Callable[[], np.ndarray], family: Family) -> Parts:
     """A constant memory whose `bits` are looked into only where it is small.
 
-    A large one is taken to have no column that is constant or a copy.
+    A large one, or one in block RAM, is taken to have no column that is constant or a copy.
     """
-    if depth * width <= EXACT or depth == 1:
+    asked = in_block(width, depth)
+    if depth == 1 or (depth * width <= EXACT and not asked):
         return rom(bits(), family)
     tables = width * ceil(depth / (1 << family.inputs))
     in_logic = Parts({"table": tables, "join": tables - width}, ff=width)
-    return _block_rom(depth, width, family, in_block(width, depth)) or in_logic
+    return _block_rom(depth, width, family, asked) or in_logic
 
 
 def _block_rom(depth: int, width: int, family: Family, asked: bool) -> Parts | None:

@@ -7,8 +7,8 @@ them equal the plain sum of products modulo 2**width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -66,9 +66,13 @@ class Lanes:
             return "pairs" if _paired(self.rows, self.simd) else "signs"
         return "ternary" if _ternary(self.weights) else "multiply"
 
-    @cached_property
+    @property
     def steps(self) -> tuple[Step, ...]:
         """The steps in order, the last of which, "accumulate", reads one value of each row."""
+        return _steps(replace(self, rows=min(self.rows, 2)))
+
+    def made_steps(self) -> tuple[Step, ...]:
+        """What `steps` returns, which depends on the rows only by whether there are several."""
         x = (unsigned(self.simd * self.inputs.bits),)
         w = (unsigned(self.simd * self.weights.bits),)
         terms = self._terms()
@@ -193,6 +197,12 @@ class Lanes:
         # X, 0 or ~x; bit 0 of a ternary weight says nonzero, bit 1 negative.
         kept = resize(x[k], width) & weight[0].replicate(width)
         return kept ^ weight[1].replicate(width)
+
+
+@lru_cache(maxsize=512)
+def _steps(lanes: Lanes) -> tuple[Step, ...]:
+    # Searches of foldings ask for the same steps beside any number of rows.
+    return lanes.made_steps()
 
 
 def _choose(x: Sequence[Value], w: Value, width: int) -> Value:
