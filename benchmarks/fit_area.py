@@ -35,7 +35,7 @@ FIRST = "ecp5"
 """The family that is fitted first: its coefficients are the guess for the others."""
 SHARE = 0.45
 """Of the units of each kind, unless more are asked for."""
-PULL = 0.1
+PULL = 0.2
 """Weight of the first guess of a coefficient."""
 PARTS = 6
 """Units are judged in so many parts, each by a fit to the others."""

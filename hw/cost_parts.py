@@ -58,17 +58,8 @@ def features(op: Any, place: Place, family: Family) -> Features:
 
 SHARED = frozenset(
     {
-        "count",
-        "mux",
-        "table",
-        "join",
-        "few",
-        "bypass",
-        "accumulate",
-        "input",
-        "ands",
-        "fulls",
-        "ends",
+        *("count", "stages", "mux", "table", "join", "few", "bypass", "accumulate", "input"),
+        *("ands", "fulls", "ends", "adders", "carry", "short"),
     }
 )
 """Features that cost the same in every kind of unit: one coefficient for all."""
