@@ -1,4 +1,4 @@
-"""The three verbs and what they need: load, compress, export, generate, simulate, compare, zoo.
+"""The verbs and what they need: load, compress, export, generate, simulate, compare, explore, zoo.
 
 A model is a saved integer program or a quantised ONNX file (its path), the name of a network in the
 zoo, or a `Program`.  `check`, which says what becomes of an ONNX file, stands in `verdict.py`.
@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitwright.codegen.bench import Trial
-from bitwright.codegen.folding import build
+from bitwright.codegen.choices import Choices
+from bitwright.codegen.folding import Ends, Wish, build
+from bitwright.codegen.pareto import describe
 from bitwright.codegen.project import generate as write_project
 from bitwright.codegen.verilog import write_rtl
 from bitwright.hw.design import SINK, SOURCE, Design, figures
@@ -63,14 +65,21 @@ def load(model: Model) -> Program:
 
 
 def generate(
-    model: Model, out: str | Path, cycles_per_frame: int | None = None, fold: Fold | None = None
+    model: Model,
+    out: str | Path,
+    cycles_per_frame: int | None = None,
+    fold: Fold | None = None,
+    **wish: Unpack[Wish],
 ) -> dict[str, Any]:
     """Write a project folder (Verilog, memory files, bench, manifest); return the manifest.
 
-    cycles_per_frame: the folding of least parallelism that takes at most so many; fold: a folding
-    per layer, {layer: {"pe": P, "simd": S}}.
+    One way to fold it: cycles_per_frame, the folding of least area that takes at most so many;
+    fold, a folding per layer, {layer: {"pe": P, "simd": S}}, completed for layers that it leaves
+    out; target_fps (frames per second) with clock (MHz); budget, {"lut": N, "bram": N, ...}, within
+    which the fastest is taken.  family: whose area counts ("ecp5"); minimise: "area", or a resource
+    before it.
     """
-    return write_project(build(load(model), cycles_per_frame, fold), Path(out))
+    return write_project(build(load(model), cycles_per_frame, fold, **wish), Path(out))
 
 
 def simulate(
@@ -85,10 +94,12 @@ def simulate(
     cycles_per_frame: int | None = None,
     fold: Fold | None = None,
     progress: Progress | None = None,
+    **wish: Unpack[Wish],
 ) -> dict[str, Any]:
     """Run frames through an engine and compare with the reference, value by value.
 
     `inputs` and `expect` have the model's own layout, (N, *shape), `expect` its own scale as well.
+    The folding is asked for as in `generate`.
 
     Returns {"model", "engine", "frames", "mismatches", "top_1_agreement", "streams", "cycles",
     "seconds", "outputs", "report"}: `mismatches` counts output values that differ from the
@@ -99,7 +110,8 @@ def simulate(
     figures (null with stalls and without RTL); `outputs` are in the model's own output scale.
     """
     tell = progress or (lambda _: None)
-    if engine in SOFTWARE and (stall or wave or cycles_per_frame or fold):
+    asked = wish.get("target_fps") or wish.get("budget")
+    if engine in SOFTWARE and (stall or wave or cycles_per_frame or fold or asked):
         raise ProgramError(
             f"engine {engine!r} has no hardware to stall, fold or record; leave these options out "
             "or use verilator or icarus"
@@ -134,7 +146,7 @@ def simulate(
         result["seconds"]["numba"] = time.perf_counter() - start
     else:
         rtl.check_engine(engine)
-        design = build(program, cycles_per_frame, fold)
+        design = build(program, cycles_per_frame, fold, **wish)
         outcome = _run_rtl(design, x, engine, stall, seed, wave, result, tell)
         outputs, undefined = outcome.outputs, _values_of(outcome.undefined, design, reference)
     wrong = _differences(outputs, reference)
@@ -209,32 +221,52 @@ def compare(
     folds: Sequence[Fold | None] = (),
     engine: str | None = "auto",
     progress: Progress | None = None,
-    family: str = "ecp5",
-    clock: float | None = None,
+    target_fps: Sequence[float] = (),
+    budgets: Sequence[Mapping[str, int]] = (),
     place: Callable[[Design], Placed | None] | None = None,
     report: Callable[[Sequence[Design], Sequence[Mapping[str, Any]]], object] | None = None,
+    **wish: Unpack[Ends],
 ) -> dict[str, Any]:
     """Models and foldings side by side, per layer and in total.
 
-    Each model appears once per entry of `cycles_per_frame` and `folds`, or once with the default
-    folding.  `engine` measures the cycles in RTL ("auto": Icarus, else Verilator; None: not).
-    family: of the area estimates.  clock: assumed MHz, for times; place: what place and route made
-    of a design, whose clock and area go before.  report: called with the designs and what was
-    found, as `sim.comparison.write` wants them.  "front" numbers the designs that no other beats.
+    Each model appears once per entry of `cycles_per_frame`, `folds`, `target_fps` and `budgets`
+    (see `generate`, `clock`, `family` and `minimise` too), or once with the default folding.
+    `engine` measures the cycles in RTL ("auto": Icarus, else Verilator; None: not).  Times are
+    those at `clock`, or at the clock that `place` found: what place and route made of a design.
+    report: called with the designs and what was found, as `sim.comparison.write` wants them.
+    "front" numbers the designs that no other beats.
     """
     tell = progress or (lambda _: None)
     designs: list[Design] = []
     for model in models:
         program = load(model)
-        designs += [build(program, cycles_per_frame=target) for target in cycles_per_frame]
-        designs += [build(program, fold=fold) for fold in folds if fold is not None]
-        if not cycles_per_frame and not folds:
-            designs.append(build(program))
+        designs += [build(program, target, **wish) for target in cycles_per_frame]
+        designs += [build(program, fold=fold, **wish) for fold in folds if fold is not None]
+        designs += [build(program, target_fps=fps, **wish) for fps in target_fps]
+        designs += [build(program, budget=budget, **wish) for budget in budgets]
+        if not (cycles_per_frame or folds or target_fps or budgets):
+            designs.append(build(program, **wish))
+    family, clock = wish.get("family", "ecp5"), wish.get("clock")
     entries = compare_designs(designs, engine, tell, family, clock, place)
     if report is not None:
         tell("writing the report")
         report(designs, entries)
     return {"models": entries, "energy": ENERGY, "front": pareto.front_of(entries)}
+
+
+def explore(
+    model: Model,
+    family: str = "ecp5",
+    points: int | None = None,
+    minimise: str = "area",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The Pareto front of foldings: cycles per frame against area, or against one resource.
+
+    points: so many targets over the range, or the whole front.  Returns {"model", "family",
+    "minimise", "points", "error"}; see `pareto.describe`.
+    """
+    return describe(Choices(load(model), family), points, minimise, progress or (lambda _: None))
 
 
 def compress(

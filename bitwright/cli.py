@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import __version__, doctor
-from .text import cell, is_plain, table
+from . import __version__, doctor, wishes
+from .text import cell, is_plain, side_by_side, table
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -96,20 +96,14 @@ def _export(args: argparse.Namespace) -> int:
 
 def _generate(args: argparse.Namespace) -> int:
     from . import api
-    from .files import read_fold
 
-    manifest = api.generate(
-        args.model,
-        args.output,
-        cycles_per_frame=args.cycles_per_frame,
-        fold=read_fold(args.fold),
-    )
+    manifest = api.generate(args.model, args.output, **wishes.wish(args))
     return _print(args, manifest, f"{args.model} written to {args.output}")
 
 
 def _simulate(args: argparse.Namespace) -> int:
     from . import api
-    from .files import read_array, read_fold, read_optional, save_array
+    from .files import read_array, read_optional, save_array
 
     result = api.simulate(
         args.model,
@@ -120,9 +114,8 @@ def _simulate(args: argparse.Namespace) -> int:
         stall=args.stall,
         seed=args.seed,
         wave=args.wave,
-        cycles_per_frame=args.cycles_per_frame,
-        fold=read_fold(args.fold),
         progress=_progress,
+        **wishes.wish(args),
     )
     outputs, report = result.pop("outputs"), result.pop("report", [])
     if args.output:
@@ -135,16 +128,13 @@ def _simulate(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     from . import api
-    from .files import read_fold
 
     result = api.compare(
         args.models,
-        cycles_per_frame=args.cycles_per_frame,
-        folds=[read_fold(fold) for fold in args.fold],
         engine=None if args.engine == "none" else args.engine,
-        clock=args.clock,
         report=_report_writer(args.report),
         progress=_progress,
+        **wishes.columns(args),
     )
     wrong = any(model["differences"] for model in result["models"])
     _print(args, result, _compared(result))
@@ -158,6 +148,13 @@ def _report_writer(path: Path | None) -> Callable[..., object] | None:
     from bitwright.sim.report import write_comparison
 
     return partial(write_comparison, path)
+
+
+def _explore(args: argparse.Namespace) -> int:
+    from . import api
+
+    result = api.explore(args.model, args.family, args.points, args.minimise, _progress)
+    return _print(args, result, wishes.explored(result))
 
 
 def _zoo(args: argparse.Namespace) -> int:
@@ -244,7 +241,7 @@ def _compared(result: dict[str, Any]) -> str:
         rows = [{k: v for k, v in row.items() if is_plain(v)} for row in (*model["layers"], total)]
         lines = [heading, _times(model), table(rows), _forms(model["forms"]), area]
         parts.append("\n".join(filter(None, lines)))
-    return "\n\n".join([*parts, result["energy"]])
+    return "\n\n".join([*parts, side_by_side(result["models"], result["front"]), result["energy"]])
 
 
 def _times(model: dict[str, Any]) -> str:
@@ -271,16 +268,6 @@ def _at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
-
-
-def _frequency(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 10_000:
-        raise argparse.ArgumentTypeError(f"MHz above 0 and up to 10000 are expected, not {text}")
-    return value
 
 
 def _probability(text: str) -> float:
@@ -379,7 +366,7 @@ def _parser() -> argparse.ArgumentParser:
     generate = _command(commands, "generate", _generate, "write Verilog, memory files, a testbench")
     _model(generate)
     _output(generate, "DIR", "the folder to write", required=True)
-    _folding(generate)
+    wishes.add_options(generate, _at_least(1))
 
     simulate = _command(
         commands, "simulate", _simulate, "run a model and compare values and cycles"
@@ -420,28 +407,13 @@ def _parser() -> argparse.ArgumentParser:
         help="write a waveform (VCD from Verilator, FST from Icarus)",
     )
     _output(simulate, "Y.npy", "write the outputs, in the model's own output scale")
-    _folding(simulate)
+    wishes.add_options(simulate, _at_least(1))
 
     compare = _command(
         commands, "compare", _compare, "cycles and area of models or foldings, side by side"
     )
     compare.add_argument("models", metavar="MODEL", nargs="+", help=MODEL_HELP)
-    compare.add_argument(
-        "--cycles-per-frame",
-        metavar="N",
-        type=_at_least(1),
-        action="append",
-        default=[],
-        help="add a column folded to N cycles a frame; may be repeated",
-    )
-    compare.add_argument(
-        "--fold",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="add a column with this folding; may be repeated",
-    )
+    wishes.add_columns(compare, _at_least(1))
     compare.add_argument(
         "--engine",
         choices=["auto", "icarus", "verilator", "none"],
@@ -449,11 +421,20 @@ def _parser() -> argparse.ArgumentParser:
         help="measures the cycles in RTL; none: not, for big networks (default: auto)",
     )
     compare.add_argument(
-        "--clock", metavar="MHZ", type=_frequency, help="assume this clock, for times"
-    )
-    compare.add_argument(
         "--report", metavar="FILE.html", type=Path, help="write it as a self-contained page too"
     )
+
+    explore = _command(
+        commands, "explore", _explore, "the Pareto front of foldings: cycles against area"
+    )
+    _model(explore)
+    explore.add_argument(
+        "--points",
+        metavar="N",
+        type=_at_least(1),
+        help="so many targets (default: the whole front)",
+    )
+    wishes.add_measure(explore)
 
     _command(commands, "zoo", _zoo, "list the networks that come with bitwright")
     _command(commands, "doctor", _doctor, "list the tools found, and what is missing")
@@ -481,14 +462,4 @@ def _output(
 ) -> None:
     parser.add_argument(
         "-o", "--output", metavar=metavar, type=Path, required=required, help=purpose
-    )
-
-
-def _folding(parser: argparse.ArgumentParser) -> None:
-    folding = parser.add_mutually_exclusive_group()
-    folding.add_argument(
-        "--cycles-per-frame", metavar="N", type=_at_least(1), help="fold to N cycles a frame"
-    )
-    folding.add_argument(
-        "--fold", metavar="FILE", type=Path, help='JSON: {"LAYER": {"pe": P, "simd": S}, ...}'
     )

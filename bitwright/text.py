@@ -1,6 +1,6 @@
 """Tables for a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Rows = list[dict[str, Any]]
@@ -13,6 +13,32 @@ def table(rows: Rows) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     right = [all(_is_number(row.get(key)) for row in rows) for key in columns]
     return "\n".join(_row(line, widths, right) for line in lines)
+
+
+def side_by_side(models: Sequence[Mapping[str, Any]], front: Sequence[int]) -> str:
+    """Set the totals of compared designs below one another; "*" marks those that no other beats.
+
+    systolic: the least cycles of an array of equal size, whatever its dataflow.
+    """
+    rows: Rows = []
+    for number, model in enumerate(models, 1):
+        total, area = model["total"], model["placed"] or model["total"]
+        array = model["systolic"] or {}
+        rows.append(
+            {
+                "design": f"{number}{'*' if number in front else ''}",
+                "model": printable(model["model"]),
+                "cycles": total["schedule"]["interval"],
+                "latency": total["schedule"]["first"] + 1,
+                "frames/s": model["speed"] and round(model["speed"]["frames_per_second"]),
+                **{name: area[name] for name in ("lut", "ff", "bram", "dsp")},
+                "energy_nj": total["energy_nj"],
+                "systolic": min(
+                    (array[k] for k in array if k.endswith("stationary")), default=None
+                ),
+            }
+        )
+    return table(rows)
 
 
 def _row(cells: Iterable[str], widths: list[int], right: list[bool]) -> str:

@@ -153,10 +153,10 @@ def _instance(trial: Trial) -> str:
     )
     lines = [f"  wire [{width - 1}:0] {name}_{signal};" for signal, width in signals]
     ports = ", ".join(f".{signal}({name}_{signal})" for signal, _ in signals)
+    source = ", ".join(f"{name}_s_axis_t{signal}" for signal in ("ready", "valid", "data", "last"))
     lines += [
         f"  {trial.rtl.top} {name} (.aclk(aclk), .aresetn(aresetn), {ports});",
-        f'  bench__source #("vectors/{name}", {into}) {name}_source (aclk, !aresetn,'
-        f" {name}_s_axis_tready, {name}_s_axis_tvalid, {name}_s_axis_tdata, {name}_s_axis_tlast);",
+        f'  bench__source #("vectors/{name}", {into}) {name}_source (aclk, !aresetn, {source});',
         f'  bench__sink #("vectors/{name}") {name}_sink (aclk, !aresetn, {name}_m_axis_tready);',
         f"  integer {name}_log;",
         f"  initial {name}_log = 0;",

@@ -1,7 +1,7 @@
 """What folding may choose from: cycles, lanes and area of each folding of each layer, and links.
 
-Area is `hw.cost`'s estimate, and beyond its calibration what `cost.area` says instead.  Links (width
-converters, forks and buffers) depend on the lanes at both ends, so they belong to a pair of
+Area is `hw.cost`'s estimate, and beyond its calibration what `cost.area` says instead.  Links
+(width converters, forks and buffers) depend on the lanes at both ends, so they belong to a pair of
 choices.  Buffers and rings count at the least depth that works: how deep they become is known only
 from the schedule of a folding.
 """
@@ -21,7 +21,7 @@ from ..hw.convert import Narrow, Widen
 from ..hw.design import LEAST_BUFFER, Design, folding_choices
 from ..hw.fifo import Fifo
 from ..hw.fork import Fork
-from ..hw.unit import Fold, Place, check_fold, cycles, ports
+from ..hw.unit import DEFAULT_LEVELS, Fold, Place, check_fold, cycles, ports
 from ..models.fixed import Ints
 from ..models.program import INPUT, Edge, Node, Program
 
@@ -49,12 +49,13 @@ class Wire:
 class Choices:
     """All foldings of a program's layers; areas are worked out once, when asked for.
 
-    given: layers that have one folding only.
+    given: layers that have one folding only.  levels: of logic that a stage may hold.
     """
 
     program: Program
     family: str = "ecp5"
     given: Mapping[str, Fold] = field(default_factory=dict[str, Fold])
+    levels: int = DEFAULT_LEVELS
     _areas: dict[Any, Ints] = field(default_factory=dict[Any, Ints], init=False)
 
     @cached_property
@@ -95,7 +96,8 @@ class Choices:
 
     def _place(self, layer: str, fold: Fold) -> Place:
         edges = self.program.edges
-        return Place(tuple(edges[s] for s in self.nodes[layer].inputs), edges[layer], fold)
+        inputs = tuple(edges[source] for source in self.nodes[layer].inputs)
+        return Place(inputs, edges[layer], fold, self.levels)
 
     def _choice(self, layer: str, fold: Fold) -> Choice:
         op, place = self.nodes[layer].op, self._place(layer, fold)

@@ -1,4 +1,4 @@
-"""Choosing how far each layer is folded: the least area for a target, or the most speed for a budget.
+"""Choosing how far each layer is folded: least area for a target, or most speed for a budget.
 
 Both are optimal over every folding of every layer (`optimum.py`), by the area of units and links
 that `choices.py` counts and the price of it that `price.py` states.
@@ -13,7 +13,8 @@ from typing import Any, TypedDict, Unpack
 from ..hw.buffers import buffered
 from ..hw.cost import RESOURCES
 from ..hw.design import Design
-from ..hw.unit import Fold
+from ..hw.levels import levels_for
+from ..hw.unit import DEFAULT_LEVELS, Fold
 from ..models.fixed import ProgramError
 from ..models.program import Program
 from .choices import Choices
@@ -24,19 +25,27 @@ DEFAULT_CYCLES = 1024
 MEGA = 1_000_000
 
 
-class Wish(TypedDict, total=False):
+class Ends(TypedDict, total=False):
+    """What a folding is judged by.
+
+    clock: in MHz; family: the FPGA family whose area counts ("ecp5" without it); minimise: "area"
+    (without it) or one of the four resources, before area.
+    """
+
+    clock: float | None
+    family: str
+    minimise: str
+
+
+class Wish(Ends, total=False):
     """What a folding is asked for, beside cycles per frame and a fold file.
 
-    target_fps: frames per second at a clock of `clock` MHz; budget: most of some of "lut", "ff",
-    "bram" and "dsp", within which the fewest cycles are sought; family: the FPGA family by whose
-    area is judged ("ecp5" without it); minimise: "area" (without it) or one of the four resources.
+    target_fps: frames per second at the clock; budget: most of some of "lut", "ff", "bram" and
+    "dsp", within which the fewest cycles are sought.
     """
 
     target_fps: float | None
-    clock: float | None
     budget: Mapping[str, int] | None
-    family: str
-    minimise: str
 
 
 def build(
@@ -49,9 +58,13 @@ def build(
 
     One way to say how: `cycles_per_frame`, `fold` ({layer: {"pe": P, "simd": S}}, see `complete`),
     frames per second, or a budget; none of them: see `fold_for`.  Raises ProgramError where
-    there is no such folding, with what is least possible.
+    there is no such folding, with what is least possible.  A clock says how much logic a stage
+    holds (`hw.levels`), whichever way is taken.
     """
-    return buffered(Design(program, _folds(program, cycles_per_frame, fold, wish), {}))
+    clock, family = wish.get("clock"), wish.get("family", "ecp5")
+    levels = DEFAULT_LEVELS if clock is None else levels_for(clock, family)
+    folds = _folds(program, cycles_per_frame, fold, wish, levels)
+    return buffered(Design(program, folds, {}, levels))
 
 
 def _folds(
@@ -59,6 +72,7 @@ def _folds(
     cycles_per_frame: int | None,
     fold: Mapping[str, Mapping[str, int]] | None,
     wish: Wish,
+    levels: int,
 ) -> dict[str, Fold]:
     fps, budget, clock = wish.get("target_fps"), wish.get("budget"), wish.get("clock")
     ways = sum(way is not None for way in (cycles_per_frame, fold, fps, budget))
@@ -69,8 +83,8 @@ def _folds(
         )
     family, minimise = wish.get("family", "ecp5"), wish.get("minimise", AREA)
     if fold is not None:
-        return complete(program, read_folds(fold), family, minimise)
-    choices = Choices(program, family)
+        return complete(program, read_folds(fold), family, minimise, levels)
+    choices = Choices(program, family, levels=levels)
     if budget is not None:
         return quickest(choices, budget, minimise).folds
     if fps is None:
@@ -99,20 +113,24 @@ def fold_for(
 
 
 def complete(
-    program: Program, given: Mapping[str, Fold], family: str = "ecp5", minimise: str = AREA
+    program: Program,
+    given: Mapping[str, Fold],
+    family: str = "ecp5",
+    minimise: str = AREA,
+    levels: int = DEFAULT_LEVELS,
 ) -> dict[str, Fold]:
     """Return foldings with those of layers that `given` leaves out.
 
     They are the cheapest that keep to the cycles of the slowest layer given, so that they do not
     limit it, or come as near as they can; where none is given, see `fold_for`.
     """
-    choices = Choices(program, family, given)
+    choices = Choices(program, family, given, levels)
     if set(choices.layers) <= set(given):
         return dict(given)
     cycles = [choices.layers[layer][0].cycles for layer in given if layer in choices.layers]
     target = max(*cycles, fastest(choices)[1]) if cycles else None
     # Names that the program has not are kept: the design refuses them.
-    return {**given, **cheapest(choices, target, minimise).folds}
+    return {**cheapest(choices, target, minimise).folds, **given}
 
 
 def fastest(choices: Choices) -> tuple[str, int]:

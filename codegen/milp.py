@@ -2,7 +2,7 @@
 
 A binary per layer and choice; per wire and pair of lanes a flow whose sums at both ends are those
 binaries.  The flows are whole where the binaries are.  Prices and areas are integers, so a gap
-below one proves the optimum.  Choices that another one beats wherever they stand are left out first.
+below one proves the optimum.  Choices that another one beats wherever they stand are left out.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ class _Model:
         kinds = highspy.HighsVarType
         lp.integrality_ = [kinds.kInteger] * whole + [kinds.kContinuous] * (len(self.areas) - whole)
         # The class above it prints a banner when it is made; standard output is not ours to spoil.
-        solver = highspy._Highs()  # pyright: ignore[reportPrivateUsage]
+        solver = highspy._Highs()  # type: ignore[attr-defined]
         options = {"output_flag": False, "threads": 1, "mip_rel_gap": 0.0, "mip_abs_gap": GAP}
         for name, value in options.items():
             solver.setOptionValue(name, value)

@@ -7,7 +7,7 @@ rules would do to operands of unequal widths.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -107,14 +107,14 @@ Driver = Node | Register | Read | Instance
 class Netlist:
     """A module; `drivers` has one driver for each wire that is not an input.
 
-    contents: words of each memory as bits, word 0 last; order: wires driven by nodes and
+    contents: words of each constant memory; order: wires driven by nodes and
     asynchronous reads, each after what it depends on, but for `early`, which some need before.
     """
 
     name: str
     wires: dict[str, Wire]
     memories: dict[str, rtlil.Memory]
-    contents: dict[str, str]
+    contents: dict[str, Sequence[int]]
     writes: dict[str, tuple[Write, ...]]
     instances: tuple[Instance, ...]
     drivers: dict[str, Driver]
@@ -224,9 +224,13 @@ def _body_sigs(body: tuple[Set | If, ...]) -> Iterator[Sig]:
 
 # --- from RTLIL ---------------------------------------------------------------------------------
 
+ROM = "\\bitwright.rom"
+"""The kind of cell that is a constant memory; its parameter ROM is the number of its contents."""
+
 _BINARY = {
     "$add": "+", "$sub": "-", "$and": "&", "$or": "|", "$xor": "^", "$eq": "==", "$ne": "!=",
 }  # fmt: skip
+_OUTPUT = {"$dff": "Q", "$adff": "Q", "$memrd_v2": "DATA", ROM: "DATA"}
 _ORDER = {"$lt": "<", "$le": "<=", "$gt": ">", "$ge": ">="}
 _REDUCE = {
     "$reduce_and": "all", "$reduce_or": "any", "$reduce_bool": "any", "$reduce_xor": "odd",
@@ -234,22 +238,28 @@ _REDUCE = {
 
 
 def lower(
-    module: rtlil.Module, modules: Mapping[str, rtlil.Module], keep: frozenset[str]
-) -> Netlist:
-    """Return a module's netlist; `modules` are all by name, `keep` wires keep their names."""
-    return _Lowering(module, modules, keep).run()
+    module: rtlil.Module, modules: Mapping[str, rtlil.Module], keep: frozenset[str],
+    roms: Sequence[Sequence[int]] = (),
+) -> Netlist:  # fmt: skip
+    """Return a module's netlist; `modules` are all by name, `keep` wires keep their names.
+
+    roms: contents of the constant memories that are cells of kind `ROM`.
+    """
+    return _Lowering(module, modules, keep, roms).run()
 
 
 class _Lowering:
     def __init__(
-        self, module: rtlil.Module, modules: Mapping[str, rtlil.Module], keep: frozenset[str]
-    ) -> None:
-        self.module, self.modules, self.keep = module, modules, keep
+        self, module: rtlil.Module, modules: Mapping[str, rtlil.Module], keep: frozenset[str],
+        roms: Sequence[Sequence[int]],
+    ) -> None:  # fmt: skip
+        self.module, self.modules, self.keep, self.roms = module, modules, keep, roms
+        self.memories = dict(module.memories)
         self.wires = {name: wire for name, wire in module.wires.items() if wire.width}
         self.renamed: dict[str, str] = {}
         self.drivers: dict[str, Driver] = {}
         self.driven: dict[str, int] = {}
-        self.contents: dict[str, str] = {}
+        self.contents: dict[str, Sequence[int]] = {}
         self.writes: dict[str, dict[int, Write]] = {name: {} for name in module.memories}
         self.instances: list[Instance] = []
         self.fresh = 0
@@ -259,7 +269,7 @@ class _Lowering:
         copies = self._aliases()
         bodies = {self._target(body): body for body in module.processes}
         registered = self._registered(bodies)
-        for cell in sorted(module.cells, key=lambda cell: cell.kind == "$memrd_v2"):
+        for cell in sorted(module.cells, key=lambda cell: cell.kind in ("$memrd_v2", ROM)):
             self._cell(cell, registered, bodies)
         for wire, body in bodies.items():
             if wire not in registered:
@@ -268,7 +278,7 @@ class _Lowering:
             self._drive(wire, Node("copy", (self.sig(value),), self.wires[wire].width))
         writes = {name: tuple(ports.values()) for name, ports in self.writes.items()}
         return Netlist(
-            module.name, self.wires, module.memories, self.contents, writes,
+            module.name, self.wires, self.memories, self.contents, writes,
             tuple(self.instances), self.drivers,
         )  # fmt: skip
 
@@ -336,16 +346,15 @@ class _Lowering:
     # Cells
 
     def _cell(self, cell: Cell, registered: dict[str, Cell], bodies: dict[str, rtlil.Body]) -> None:
-        if cell.kind.startswith("\\"):
+        if cell.kind.startswith("\\") and cell.kind != ROM:
             self._instance(cell)
         elif cell.kind == "$meminit_v2":
-            text = "".join(p.text for p in reversed(cell.ports["DATA"]) if isinstance(p, Bits))
-            self.contents[_memory(cell)] = text
+            self.contents[_memory(cell)] = _initial(cell)
         elif cell.kind == "$memwr_v2":
             write = Write(self._clock(cell), *(self._port(cell, p) for p in ("ADDR", "DATA", "EN")))
             self.writes[_memory(cell)][cell.number("PORTID")] = write
         else:
-            output = {"$dff": "Q", "$adff": "Q", "$memrd_v2": "DATA"}.get(cell.kind, "Y")
+            output = _OUTPUT.get(cell.kind, "Y")
             if output not in cell.ports:
                 raise _unknown(cell, self.module.name)
             target = self._port(cell, output)
@@ -358,6 +367,8 @@ class _Lowering:
                 driver: Driver = self._register(cell, piece.wire, registered, bodies)
             elif cell.kind == "$memrd_v2":
                 driver = self._read(cell)
+            elif cell.kind == ROM:
+                driver = self._rom(cell)
             else:
                 driver = self._operator(cell)
             self._drive(piece.wire, driver)
@@ -443,6 +454,15 @@ class _Lowering:
         seen = tuple(write for k, write in self.writes[memory].items() if mask >> k & 1)
         clock = self._clock(cell) if cell.number("CLK_ENABLE") else None
         return Read(memory, clock, self._port(cell, "ADDR"), self._port(cell, "EN"), seen)
+
+    def _rom(self, cell: Cell) -> Read:
+        """A memory of its own, with contents that the RTLIL does not hold, and its read port."""
+        words, clock = self.roms[cell.number("ROM")], Clock(self._port(cell, "CLK"), True)
+        self.memories[cell.name] = rtlil.Memory(
+            cell.name, cell.number("WIDTH"), len(words), cell.attributes
+        )
+        self.contents[cell.name], self.writes[cell.name] = words, {}
+        return Read(cell.name, clock, self._port(cell, "ADDR"), self._port(cell, "EN"), ())
 
     def _instance(self, cell: Cell) -> None:
         module = self.modules.get(cell.kind[1:])
@@ -639,6 +659,13 @@ def _unknown(cell: Cell, module: str) -> RtlilError:
     return RtlilError(
         f"module {module!r}: cell {cell.name!r} is a {cell.kind}, which has no Verilog here"
     )
+
+
+def _initial(cell: Cell) -> list[int]:
+    """The words that a memory begins with; word 0 is the last of the bits."""
+    text = "".join(p.text for p in reversed(cell.ports["DATA"]) if isinstance(p, Bits))
+    size = cell.number("WIDTH")
+    return [int(text[k - size : k], 2) for k in range(len(text), 0, -size)]
 
 
 def _memory(cell: Cell) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from .choices import Choices
+from ..hw import cost
+from ..hw.design import Design
+from .choices import Choices, Total
 from .folding import breakpoints, cheapest
 from .optimum import Optimum
 from .price import AREA, price_of
@@ -23,6 +26,37 @@ def front(
     """
     steps = breakpoints(choices)
     return _Front(choices, steps, minimise, tell).run(points)
+
+
+def describe(
+    choices: Choices, points: int | None, minimise: str, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """The front as data: {"model", "family", "minimise", "points", "error"}.
+
+    Each of the points: "cycles" (the closed formula's interval), "limiting", the estimated "lut",
+    "ff", "bram" and "dsp" of all units and links with buffers at their least, "beyond", the units
+    whose estimate is none, being beyond the calibration, and "folding".  "error": how far
+    estimates are off, as `cost.error` states it.
+    """
+    found = front(choices, points, minimise, tell)
+    return {
+        "model": choices.program.name,
+        "family": choices.family,
+        "minimise": minimise,
+        "points": [_point(choices, optimum) for optimum in found],
+        "error": cost.error(choices.family),
+    }
+
+
+def _point(choices: Choices, optimum: Optimum) -> dict[str, Any]:
+    design = Design(choices.program, optimum.folds, {})
+    return {
+        "cycles": design.interval,
+        "limiting": design.limiting,
+        **optimum.area,
+        "beyond": list(Total.of(design, choices.family).beyond),
+        "folding": {name: {"pe": f.pe, "simd": f.simd} for name, f in optimum.folds.items()},
+    }
 
 
 class _Front:

@@ -69,6 +69,7 @@ class Cell:
     name: str
     parameters: dict[str, str]
     ports: dict[str, Sig]
+    attributes: dict[str, str] = field(default_factory=dict[str, str])
 
     def number(self, parameter: str) -> int:
         """Return a parameter as a number."""
@@ -162,7 +163,7 @@ class _Reader:
                 width, depth, memory = _match(_MEMORY, line)
                 memories[memory] = Memory(memory, int(width), int(depth), attributes)
             elif word == "cell":
-                cells.append(self.cell(*line.split(" ")[1:]))
+                cells.append(self.cell(*line.split(" ")[1:], attributes))
             elif word == "process":
                 processes.append(self.body())
             elif word == "connect":
@@ -177,12 +178,12 @@ class _Reader:
             attributes = {}
         raise RtlilError(f"module {name!r} does not end")
 
-    def cell(self, kind: str, name: str) -> Cell:
+    def cell(self, kind: str, name: str, attributes: dict[str, str]) -> Cell:
         parameters: dict[str, str] = {}
         ports: dict[str, Sig] = {}
         for line in self.lines:
             if line == "end":
-                return Cell(kind, name, parameters, ports)
+                return Cell(kind, name, parameters, ports, attributes)
             if line.startswith("connect "):
                 _, port, value = line.split(" ", 2)
                 ports[port[1:]] = self.sig(value)

@@ -187,7 +187,13 @@ class Bench:
         for done in range(0, count, step):
             await Timer(min(step, count - done) * PERIOD - PERIOD // 2, "ns")
             await RisingEdge(self.dut.aclk)
-            Path("progress").write_text(f"{min(done + step, count)} {count}")
+            self.tell(min(done + step, count), count)
+
+    def tell(self, done: int, count: int) -> None:
+        """Write down how far a run is, for whoever waits for it."""
+        scratch = Path("progress.new")
+        scratch.write_text(f"{done} {count}")
+        scratch.replace("progress")
 
     async def finish(self) -> list[Judgement]:
         """Let everything promised happen, have the logs completed, and judge every stream."""

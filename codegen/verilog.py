@@ -8,21 +8,27 @@ on weights; memories that are written start undefined, as nothing reads a word b
 
 from __future__ import annotations
 
+import gc
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from amaranth import hdl
 from amaranth.back import rtlil as amaranth_rtlil
+from amaranth.lib.memory import Memory
 
 from ..hw.design import Design
+from ..hw.elastic import Rom
 from ..hw.naming import identifier
 from . import rtlil
 from .cones import arguments, cones
 from .expressions import HINTS, Expressions, bounds, number, parts, runs
 from .netlist import (
     COMPARISONS,
+    ROM,
     Clock,
     If,
     Instance,
@@ -65,11 +71,12 @@ def write_component(elaboratable: Any, name: str, keep: Iterable[str] = ()) -> R
     keep: signals of the top module that stay under their names even if nothing reads them.
     Raises `RtlilError` for what has no plain Verilog-2005 (`Print`, `Assert`, foreign instances).
     """
-    with warnings.catch_warnings():
+    roms = Roms()
+    with _no_collection(), warnings.catch_warnings():
         # Amaranth truncates a constant or memory word that does not fit, with a warning only.
         warnings.simplefilter("error")
-        text = amaranth_rtlil.convert(elaboratable, name=name, emit_src=False)
-    modules = {module.name: module for module in rtlil.parse(text)}
+        text = amaranth_rtlil.convert(elaboratable, name=name, platform=roms, emit_src=False)
+        modules = {module.name: module for module in rtlil.parse(text)}
     names = _Names()
     # Two underscores, which no name holds, keep the designs of one bench apart.
     plain = {path: names(path, path.replace(".", "__", 1)) for path in modules}
@@ -79,11 +86,45 @@ def write_component(elaboratable: Any, name: str, keep: Iterable[str] = ()) -> R
     memories: dict[str, str] = {}
     for module in modules.values():
         top = kept if module is next(iter(modules.values())) else frozenset[str]()
-        netlist = simplify(lower(module, modules, top), top)
+        netlist = simplify(lower(module, modules, top, roms.contents), top)
         writer = _Writer(netlist, plain, ports)
         written.append(writer.text())
         memories |= writer.files
     return Rtl(name, "\n".join(written), memories)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let Python not look for garbage in graphs that all live: it takes a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Roms:
+    """The platform of an elaboration for Verilog: keeps the contents of constant memories.
+
+    Amaranth would write them into the RTLIL bit by bit; instead a cell there has their number.
+    """
+
+    def __init__(self) -> None:
+        self.contents: list[Sequence[int]] = []
+
+    def get_memory(self, made: Memory) -> Any:
+        """What Amaranth takes for a memory, asked for each one."""
+        if not isinstance(made, Rom):
+            return made.elaborate(None)
+        self.contents.append(made.words)
+        port = made.port
+        return hdl.Instance(
+            ROM.removeprefix("\\"), *(("a", *item) for item in made.attrs.items()),
+            p_ROM=len(self.contents) - 1, p_WIDTH=len(port.data), i_CLK=hdl.ClockSignal("sync"),
+            i_EN=port.en, i_ADDR=port.addr, o_DATA=port.data,
+        )  # fmt: skip
 
 
 class _Names:
@@ -366,11 +407,10 @@ def _attributes(item: Wire | rtlil.Memory) -> str:
     )
 
 
-def words(bits: str, size: int) -> str:
-    """Memory contents as `$readmemh` text: a word to a line, word 0 (the last bits) first."""
+def words(contents: Sequence[int], size: int) -> str:
+    """Memory contents as `$readmemh` text: a word to a line, word 0 first."""
     digits = (size + 3) // 4
-    parts = (bits[k - size : k] for k in range(len(bits), 0, -size))
-    return "".join(f"{int(word, 2):0{digits}x}\n" for word in parts)
+    return "".join(f"{word:0{digits}x}\n" for word in contents)
 
 
 def _under(head: str, statements: list[list[str]], always: bool = False) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.fixed import Ints
+from ..models.fixed import Grid, Ints
 from .unit import Port
 
 Words = NDArray[np.uint8]
@@ -16,16 +16,27 @@ BLOCK = 1 << 20
 
 def pack(values: Ints, port: Port) -> Words:
     """Words of `port` for values of shape (N, *edge.shape), lane 0 in the low bits."""
-    lanes, size = values.reshape(-1, port.lanes), port.grid.bits
-    made = np.empty((len(lanes), (port.width + 7) // 8), np.uint8)
+    return pack_lanes(values.reshape(-1, port.lanes), port.grid)
+
+
+def pack_lanes(values: Ints, grid: Grid) -> Words:
+    """Words for rows of values (words, lanes), lane 0 in the low bits."""
+    lanes = values.shape[1]
+    made = np.empty((len(values), (lanes * grid.bits + 7) // 8), np.uint8)
     # In blocks, as single bits take up sixty times their room.
-    step = max(1, BLOCK // port.width)
-    for k in range(0, len(lanes), step):
-        codes = port.grid.encode(lanes[k : k + step])
-        bits = (codes[:, :, None] >> np.arange(size)) & 1
+    step = max(1, BLOCK // (lanes * grid.bits))
+    for k in range(0, len(values), step):
+        codes = grid.encode(values[k : k + step])
+        bits = (codes[:, :, None] >> np.arange(grid.bits)) & 1
         flat = bits.reshape(len(codes), -1).astype(np.uint8)
         made[k : k + step] = np.packbits(flat, -1, bitorder="little")
     return made
+
+
+def integers(words: Words) -> list[int]:
+    """Words as integers."""
+    raw, size = words.tobytes(), words.shape[1]
+    return [int.from_bytes(raw[k : k + size], "little") for k in range(0, len(raw), size)]
 
 
 def unpack(words: Words, port: Port) -> Ints:
@@ -41,7 +52,7 @@ def unpack(words: Words, port: Port) -> Ints:
 
 def to_beats(values: Ints, port: Port) -> list[int]:
     """The words of `pack` as integers."""
-    return [int.from_bytes(row.tobytes(), "little") for row in pack(values, port)]
+    return integers(pack(values, port))
 
 
 def from_beats(words: list[int], port: Port) -> Ints:

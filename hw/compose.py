@@ -113,6 +113,15 @@ class Composer:
         return stages
 
     @cached_property
+    def gaps(self) -> dict[str, Ints]:
+        """The gaps of stages of which not every step is listed."""
+        return {
+            f"{instance.name}.{stage}": gaps
+            for instance in self.instances.values()
+            for stage, gaps in instance.timing.gaps.items()
+        }
+
+    @cached_property
     def arcs(self) -> list[Arc]:
         """Every wait of a stage for another."""
         beats = self.streams[0].port.beats
@@ -130,7 +139,7 @@ class Composer:
 
     def graph(self, gates: Mapping[str, np.ndarray]) -> Graph:
         """The timed event graph; gates: stall patterns of "source" and "sink"."""
-        return Graph(self.stages, self.arcs, gates)
+        return Graph(self.stages, self.arcs, gates, self.gaps)
 
     def deepened(self, depths: Mapping[str, int]) -> Composer:
         """The same units with other depths of some buffers."""

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from amaranth.hdl import Shape
 
-from ..models.fixed import Grid, Ints
+from ..models.fixed import Grid, Ints, signed
 from ..models.ops import DepthwiseDot, Dot
 from .adder_graph import digit_counts
 from .constant_dot import adders_in_stage, constant_stages, graph_of, is_constant
@@ -22,7 +22,7 @@ from .cost_sums import repeated, soft_product, sum_of
 from .depthwise_dot import plan as depthwise_plan
 from .dot import Plan, folded, plan, weight_rows
 from .elastic import accumulator
-from .lanes import start_values
+from .lanes import Lanes
 from .sums import groups
 from .unit import Fold, Place
 
@@ -44,7 +44,7 @@ def _(op: Dot, place: Place, family: Family) -> Features:
     parts = together(
         gates(2 * made.stages + beat, constant=1, stages=made.stages),
         counting(columns, rows, rows * columns),
-        _weights(op, fold, family),
+        _weights(op, made, fold, family),
         reuse,
         _arithmetic(made, fold.pe, family),
         gates(fold.pe * place.output.grid.bits),
@@ -76,18 +76,24 @@ def _(op: DepthwiseDot, place: Place, family: Family) -> Features:
     return Features("DepthwiseDot", parts)
 
 
-def _weights(op: Dot, fold: Fold, family: Family) -> Parts:
+def _weights(op: Dot, made: Plan, fold: Fold, family: Family) -> Parts:
     """The memory of weights, whose bits are only made where they matter."""
     rows, columns = folded(op, fold)
-    width = fold.pe * fold.simd * op.grid.bits
-    return large_rom(rows * columns, width, lambda: as_bits(weight_rows(op, fold), op.grid), family)
+    lanes, first = made.lanes, made.lanes.steps[0]
+    width = lanes.simd * lanes.stored.bits * first.rows
+
+    def bits() -> np.ndarray:
+        return as_bits(lanes.words(weight_rows(op, fold)), lanes.stored)
+
+    return large_rom(rows * columns, width, bits, family)
 
 
 def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan, family: Family) -> Parts:
     """The memory of what accumulators start from, its counter, and the register behind it."""
     pe, lanes = place.fold.pe, made.lanes
-    paired = (lanes.simd, lanes.rows) if lanes.kind == "pairs" else (1, 1)
-    values = _start_values(op, lanes.inputs, *paired).reshape(-1, pe)
+    # Pairs differ by the lanes that are added in pairs; all others start alike in every folding.
+    alike = replace(lanes, rows=min(lanes.rows, 2), simd=lanes.simd if lanes.kind == "pairs" else 1)
+    values = _start_values(op, alike).reshape(-1, pe)
     if (values == values[0, 0]).all():
         return Parts()
     bits = as_bits(values, Grid(0, int(values.max())))
@@ -96,64 +102,68 @@ def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan, family: Family) ->
 
 
 @lru_cache(maxsize=64)
-def _start_values(op: Dot | DepthwiseDot, inputs: Grid, simd: int, parallel: int) -> Ints:
-    """The same in many foldings."""
-    return start_values(op.weights, inputs, op.grid, simd, parallel)
+def _start_values(op: Dot | DepthwiseDot, lanes: Lanes) -> Ints:
+    return lanes.starts(op.weights)
 
 
 def _arithmetic(made: Plan, rows: int, family: Family) -> Parts:
     """Lanes, sums and accumulators of so many rows, and the registers between their stages."""
-    # Rows only decide whether pairs of inputs are added for all of them.
-    alike = Plan(replace(made.lanes, rows=min(made.lanes.rows, 2)), made.at)
-    shared, row = _shared_and_row(alike, family)
-    return shared + repeated(row.lut, rows) + Parts(ff=row.ff * rows, dsp=row.dsp * rows)
+    # Rows are alike, except for a single one, and for pairs of them that are packed.
+    few = rows if rows == 1 else 2 + rows % 2
+    shared, some = _shared_and_rows(Plan(replace(made.lanes, rows=few), made.at), family)
+    lut = {name: value * rows / few for name, value in some.lut.items()}
+    return shared + Parts(lut, ff=some.ff * rows // few, dsp=some.dsp * rows // few)
 
 
 @lru_cache(maxsize=1024)
-def _shared_and_row(made: Plan, family: Family) -> tuple[Parts, Parts]:
-    """What all rows share, and what each row takes."""
+def _shared_and_rows(made: Plan, family: Family) -> tuple[Parts, Parts]:
+    """What all rows share, and what the rows take together."""
     lanes = made.lanes
     shared, lut = Counter[str](), Counter[str]()
     dsp = 0
     for step, behind in pairwise(lanes.steps):
-        given = sum(shape.width for shape in behind.row)
+        given = step.rows * sum(shape.width for shape in behind.row)
         if step.name == "pairs":
             # Sums and differences of two inputs.
             shared["pairs"] += sum(shape.width for shape in behind.shared)
-        elif step.name == "both":
-            lut["both"] += given
         elif step.name == "lanes" and lanes.kind == "multiply":
-            x, w = lanes.inputs, lanes.weights
-            dsp = lanes.simd * multipliers(x, w, family)
+            x, w, count = lanes.inputs, lanes.weights, lanes.simd * step.rows
+            if lanes.pack:
+                w = signed(lanes.pack.low + lanes.stored.bits - w.bits)
+            dsp = count * multipliers(x, w, family)
             if dsp:
                 lut["partial"] += cuts(x, w, family) * given
             else:
-                lut.update(repeated(soft_product(x, w), lanes.simd).lut)
-        elif step.name == "lanes":
-            lut["lanes"] += given
-    for terms, columns, once in _sums(made):
-        (shared if once else lut).update(repeated(sum_of(columns), terms).lut)
-    lut["accumulate"] += lanes.width
-    none, one = sum(made.held(0)), sum(made.held(1))
-    return Parts(dict(shared), ff=none), Parts(dict(lut), ff=one - none + lanes.width, dsp=dsp)
+                lut.update(repeated(soft_product(x, w), count).lut)
+        elif step.name == "split":
+            # A low part that is negative has borrowed from the high one.
+            lut["split"] += given if lanes.pack and lanes.pack.sum.signed else 0
+        elif step.name in ("lanes", "both"):
+            lut[step.name] += given
+    for times, columns, rows in _sums(made):
+        (lut if rows else shared).update(repeated(sum_of(columns), times * (rows or 1)).lut)
+    lut["accumulate"] += lanes.rows * lanes.width
+    starts = [lanes.steps[made.at.index(k)] for k in range(2, made.stages)]
+    once = sum(shape.width for step in starts for shape in step.shared)
+    held = sum(step.bits for step in starts) - once + lanes.rows * lanes.width
+    return Parts(dict(shared), ff=once), Parts(dict(lut), ff=held, dsp=dsp)
 
 
-def _sums(made: Plan) -> Iterator[tuple[int, tuple[int, ...], bool]]:
+def _sums(made: Plan) -> Iterator[tuple[int, tuple[int, ...], int]]:
     """Sums that Yosys makes as one, since no register cuts them: how many, and their columns.
 
-    The last of each: whether they are made once for all rows.
+    The last of each: in how many rows; 0 where they are made once for all rows.
     """
     steps = list(zip(made.lanes.steps, made.at, strict=True))
-    for stage in sorted({at for step, at in steps if step.name == "sums"}):
-        first, last = (
-            [k for k, (step, at) in enumerate(steps) if at == stage and step.name == "sums"][end]
-            for end in (0, -1)
-        )
-        inside = [step for step, _ in steps[first : last + 1]]
-        after = steps[last + 1][0]
-        yield from ((n, c, False) for n, c in _joined([s.row for s in inside], after.row))
+    for (name, _), run in groupby(enumerate(steps), lambda item: (item[1][0].name, item[1][1])):
+        places = [place for place, _ in run]
+        if name not in ("packed", "sums"):
+            continue
+        inside, after = [steps[place][0] for place in places], steps[places[-1] + 1][0]
+        rows = inside[0].rows
+        yield from ((n, c, rows) for n, c in _joined([s.row for s in inside], after.row))
         if inside[0].shared:
-            yield from ((n, c, True) for n, c in _joined([s.shared for s in inside], after.shared))
+            yield from ((n, c, 0) for n, c in _joined([s.shared for s in inside], after.shared))
 
 
 def _joined(layers: list[Shapes], after: Shapes) -> Iterator[tuple[int, tuple[int, ...]]]:

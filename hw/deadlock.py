@@ -14,10 +14,10 @@ from .schedule import Progress
 class Deadlock:
     """A design that stops, for ever, in its first frame.
 
-    cycle: the last in which anything moves, counted from reset's end.  circle: stages, each of
-    which waits for the one before it, the first for the last.  full: depths of the buffers whose
-    lack of room is part of the circle.  remedy: depths with which the design goes on, each the
-    least while the others are as deep as it says.  transfers: the cycle of every transfer that
+    cycle: the last in which a beat moves in any stream, counted from reset's end.  circle: stages,
+    each of which waits for the one before it, the first for the last.  full: depths of the buffers
+    whose lack of room is part of the circle.  remedy: depths with which the design goes on, each
+    the least while the others are as deep as it says.  transfers: the cycle of every transfer that
     happens, by stream.
     """
 
@@ -42,12 +42,13 @@ class Deadlock:
 def diagnose(composer: Composer, progress: Progress, frames: int) -> Deadlock:
     """Explain the deadlock of a design whose graph came as far as `progress`."""
     full = _full(composer, progress)
+    transfers = composer.transfers(progress.times, frames)
     return Deadlock(
-        progress.last,
+        max((int(cycles[-1]) for cycles in transfers.values() if len(cycles)), default=-1),
         tuple(arc.dst for arc in progress.circle),
         {name: composer.instances[name].depth for name in full},
         _remedy(composer, full),
-        composer.transfers(progress.times, frames),
+        transfers,
     )
 
 

@@ -10,7 +10,7 @@ from ..models.ops import DepthwiseDot
 from .dot import Plan, delayed, start_words
 from .elastic import accumulator, counters, in_block, lane, pipeline, resize, rom, rom_words
 from .elementwise import channel_foldings, same_lanes
-from .lanes import Lanes, start_values
+from .lanes import Lanes
 from .pool import last_taps
 from .sums import READ
 from .timing import Timing, after, pipeline_timing
@@ -80,7 +80,7 @@ class DepthwiseMatrixVector(Unit):
 
         # The last stage: running sums of all groups move on by a group a step.
         shape = accumulator(grid)
-        values = start_values(self.op.weights, x_grid, weight, 1, 1).reshape(-1, pe)
+        values = made.lanes.starts(self.op.weights).reshape(-1, pe)
         starts = start_words(m, values, shape.width, takes, [C(1)] * made.stages)
         line = [Signal(shape.width * pe, name=f"running{k}") for k in range(groups)]
         sums: list[Value] = []

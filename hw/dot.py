@@ -28,7 +28,7 @@ from .elastic import (
     rom,
     rom_words,
 )
-from .lanes import Lanes, Operands, start_values
+from .lanes import Lanes, Operands
 from .sums import GATE, READ, cut
 from .timing import Timing, pipeline_timing
 from .unit import (
@@ -92,10 +92,10 @@ class Plan:
         """Stages of the pipeline, with stage 0, which issues, and the last, which accumulates."""
         return self.at[-1] + 1
 
-    def held(self, rows: int) -> tuple[int, ...]:
+    @property
+    def held(self) -> tuple[int, ...]:
         """Bits of the operands' registers in front of stages 2, 3, ... ."""
-        steps = self.lanes.steps
-        return tuple(steps[self.at.index(k)].bits(rows) for k in range(2, self.stages))
+        return tuple(self.lanes.steps[self.at.index(k)].bits for k in range(2, self.stages))
 
     def build(
         self, m: Module, takes: Sequence[Value], name: str, x: Value, w: Sequence[Value]
@@ -151,7 +151,8 @@ def plan(op: Dot, place: Place) -> Plan:
     rows, columns = folded(op, fold)
     width = accumulator(place.output.grid).width
     lanes = Lanes(x, op.grid, fold.simd, fold.pe, width)
-    used = READ if in_block(op.grid.bits * fold.pe * fold.simd, rows * columns) else 0
+    word = sum(shape.width for shape in lanes.steps[0].row) * lanes.steps[0].rows
+    used = READ if in_block(word, rows * columns) else 0
     if rows > 1:
         buffered = READ if in_block(x.bits * fold.simd, columns) else 0
         used = max(used, buffered + GATE)
@@ -213,20 +214,18 @@ class MatrixVector(Unit):
 
         # Stage 0: the weights of this step, and its input from the stream or from the buffer.
         address, _ = counters(m, take, address=rows * columns)["address"]
-        words = rom_words(weight_rows(self.op, fold), self.op.grid)
-        width = self.op.grid.bits * fold.pe * fold.simd
-        weights = rom(m, "weights", words, width, address, take)
+        values, stored = made.lanes.words(weight_rows(self.op, fold)), made.lanes.stored
+        width = stored.bits * values.shape[1]
+        weights = rom(m, "weights", rom_words(values, stored), width, address, take)
         x = self._input(m, take, first_row, column, rows, columns)
-        per_row = fold.simd * self.op.grid.bits
-        row_weights = [weights[pe * per_row : (pe + 1) * per_row] for pe in range(fold.pe)]
+        per_row = fold.simd * stored.bits
+        row_weights = [weights[low : low + per_row] for low in range(0, width, per_row)]
         addends = made.build(m, takes, "p", x, row_weights)
 
         # The last stage: accumulate at the result's width; prefix sums may wrap.
         first = Signal(init=1)
         shape = accumulator(grid)
-        values = start_values(
-            self.op.weights, self.place.inputs[0].grid, self.op.grid, fold.simd, fold.pe
-        )
+        values = made.lanes.starts(self.op.weights)
         starts = start_words(m, values.reshape(-1, fold.pe), shape.width, takes, lasts)
         results: list[Value] = []
         for pe, addend in enumerate(addends):

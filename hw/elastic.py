@@ -10,6 +10,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Shape, Signal, Value, ValueLike, s
 from amaranth.lib import memory
 
 from ..models.fixed import Grid, Ints
+from .beats import integers, pack_lanes
 
 
 def pipeline(m: Module, stages: int, start: ValueLike, o: Any, emit: ValueLike = 1) -> list[Signal]:
@@ -76,29 +77,39 @@ def in_block(width: int, depth: int) -> bool:
     return depth >= BLOCK_LEAST and width * depth >= BLOCK_BITS * blocks
 
 
+class Rom(memory.Memory):
+    """A constant memory of `words` with one clocked read port.
+
+    Amaranth handles initial values bit by bit, so they are given to its own simulator alone; a
+    platform (of codegen) takes `words` as they are.
+    """
+
+    def __init__(self, words: Sequence[int], width: int) -> None:
+        if any(word >> width for word in words):
+            raise ValueError(f"a word of a memory does not fit {width} bits")
+        attributes = {"rom_style": "block"} if in_block(width, len(words)) else {}
+        super().__init__(shape=width, depth=len(words), init=[], attrs=attributes)
+        self.words = words
+        self.port = self.read_port()
+
+    def elaborate(self, platform: Any) -> Any:
+        if platform is None:
+            self.init = self.words
+        return super().elaborate(platform)
+
+
 def rom(
     m: Module, name: str, words: Sequence[int], width: int, addr: Value, enable: Value
 ) -> Value:
     """Read a constant memory: the word at `addr` appears in the cycle after `enable` and stays."""
-    attributes = {"rom_style": "block"} if in_block(width, len(words)) else {}
-    contents = memory.Memory(shape=width, depth=len(words), init=words, attrs=attributes)
-    m.submodules[name] = contents
-    port = contents.read_port()
-    m.d.comb += [port.addr.eq(addr), port.en.eq(enable)]
-    return port.data
+    m.submodules[name] = contents = Rom(words, width)
+    m.d.comb += [contents.port.addr.eq(addr), contents.port.en.eq(enable)]
+    return contents.port.data
 
 
 def rom_words(values: Ints, grid: Grid) -> list[int]:
     """Pack rows (D, lanes) of values into D words, lane 0 in the least significant bits."""
-    words = []
-    mask = (1 << grid.bits) - 1
-    for row in grid.encode(values).tolist():
-        word = 0
-        for lane, code in enumerate(row):
-            # NumPy holds codes of 64 bits as they are, negative ones too.
-            word |= (code & mask) << (lane * grid.bits)
-        words.append(word)
-    return words
+    return integers(pack_lanes(values, grid))
 
 
 def number(bits: Value, grid: Grid) -> Value:

@@ -1,14 +1,14 @@
 """The arithmetic of a matrix-vector unit: what its lanes add to each row, as steps of logic.
 
-The datapath is chosen by the two grids.  With `start_values` as the accumulator's start, all of
+The datapath is chosen by the two grids.  With `Lanes.starts` as the accumulators' starts, all of
 them equal the plain sum of products modulo 2**width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +16,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Shape, Signal, Value, signed, unsi
 
 from ..models.fixed import Grid, Ints
 from .elastic import numbers, resize
+from .pack import Pack, number_shape
 from .sums import CHAIN, GATE, MULTIPLY, add_layer, layer_levels, layers
 
 
@@ -31,18 +32,21 @@ class Operands:
 class Step:
     """A step of the datapath: its levels of logic, and the shapes of what it reads.
 
-    shared, row: of the values that all rows share, and of those that each row has.
+    shared, row: of the values that all rows share, and of those of each of `rows` rows, or pairs of
+    rows where two are packed into one word.
     """
 
     name: str
     levels: int
-    shared: tuple[Shape, ...]
+    rows: int
     row: tuple[Shape, ...]
+    shared: tuple[Shape, ...] = ()
 
-    def bits(self, rows: int) -> int:
+    @property
+    def bits(self) -> int:
         """Registers that hold the operands in front of a stage that begins with this step."""
         widths = [sum(shape.width for shape in shapes) for shapes in (self.shared, self.row)]
-        return widths[0] + rows * widths[1]
+        return widths[0] + self.rows * widths[1]
 
 
 @dataclass(frozen=True)
@@ -58,45 +62,74 @@ class Lanes:
     @cached_property
     def kind(self) -> str:
         """The datapath: xnor, masked, pairs, signs, ternary or multiply."""
-        if self.weights.bipolar and self.inputs.bipolar:
-            return "xnor"
-        if _masked(self.inputs, self.weights):
-            return "masked"
-        if self.weights.bipolar:
-            return "pairs" if _paired(self.rows, self.simd) else "signs"
-        return "ternary" if _ternary(self.weights) else "multiply"
+        x, w = self.inputs, self.weights
+        if not w.bipolar:
+            return "ternary" if (w.lo, w.hi) == (-1, 1) else "multiply"
+        if (x.lo, x.hi) == (-1, 1):
+            return "xnor" if x.bipolar else "masked"
+        # Sums and differences of two inputs, made once for all rows, save LUTs if rows share them.
+        return "pairs" if self.rows > 1 and self.simd > 1 else "signs"
 
-    @property
+    @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The steps in order, the last of which, "accumulate", reads one value of each row."""
-        return _steps(replace(self, rows=min(self.rows, 2)))
-
-    def made_steps(self) -> tuple[Step, ...]:
-        """What `steps` returns, which depends on the rows only by whether there are several."""
         x = (unsigned(self.simd * self.inputs.bits),)
-        w = (unsigned(self.simd * self.weights.bits),)
-        terms = self._terms()
-        shared = terms if self.kind == "masked" else ()
-        steps = [Step("lanes", MULTIPLY if self.kind == "multiply" else GATE, x, w)]
+        w = (unsigned(self.simd * self.stored.bits),)
+        if self.pack:
+            steps, terms = self._packed_steps(self.pack, x, w)
+        else:
+            lanes = MULTIPLY if self.kind == "multiply" else GATE
+            steps, terms = [Step("lanes", lanes, self.rows, w, x)], self._terms()
         if self.kind == "pairs":
             sums = tuple(s for pair in self._pairs() for s in pair)
-            steps = [Step("pairs", CHAIN, x, w), Step("lanes", GATE, sums, w)]
-        row, held = layers(terms, self._most), layers(shared, self._most) if shared else []
-        for k, (before, behind) in enumerate(pairwise(row)):
-            steps.append(Step("sums", layer_levels(behind), held[k] if held else (), before))
-        last = row[-1]
-        if shared:
-            steps.append(Step("both", CHAIN, held[-1], last))
-            last = ((C(0, last[0].width + 1) - C(0, held[-1][0].width)).shape(),)
-        elif self.kind == "xnor":
-            # Twice the number of equal signs, which takes no logic.
-            last = (unsigned(last[0].width),)
-        steps.append(Step("accumulate", GATE + CHAIN, (), last))
+            steps = [Step("pairs", CHAIN, self.rows, w, x), Step("lanes", GATE, self.rows, w, sums)]
+        masked = self.kind == "masked"
+        made = layers(terms, self._most)
+        for before, behind in pairwise(made):
+            shared = before if masked else ()
+            steps.append(Step("sums", layer_levels(behind), self.rows, before, shared))
+        (last,) = made[-1]
+        if masked:
+            steps.append(Step("both", CHAIN, self.rows, (last,), (last,)))
+            last = signed(last.width + 2)
+        steps.append(Step("accumulate", GATE + CHAIN, self.rows, (last,)))
         return tuple(steps)
+
+    def _packed_steps(
+        self, pack: Pack, x: tuple[Shape, ...], w: tuple[Shape, ...]
+    ) -> tuple[list[Step], tuple[Shape, ...]]:
+        pairs = self.rows // 2
+        steps = [Step("lanes", MULTIPLY, pairs, w, x)]
+        terms = (pack.product,) * self.simd
+        for _ in range(pack.layers):
+            behind = layers(terms, pack.most)[1]
+            steps.append(Step("packed", layer_levels(behind), pairs, terms))
+            terms = behind
+        steps.append(Step("split", CHAIN if pack.sum.signed else 0, pairs, terms))
+        return steps, (pack.sum,) * len(terms)
 
     @property
     def _most(self) -> int | None:
         return None if self.kind in ("xnor", "masked") else self.width
+
+    @cached_property
+    def pack(self) -> Pack | None:
+        """How two rows share a multiplier, where they do."""
+        if self.kind != "multiply" or self.rows % 2:
+            return None
+        return Pack.of(self.inputs, self.weights, self.simd)
+
+    @property
+    def stored(self) -> Grid:
+        """The grid of what the weight memory holds for each lane, of a row or of a packed pair."""
+        return self.pack.stored if self.pack else self.weights
+
+    def words(self, weights: Ints) -> Ints:
+        """What the weight memory holds, from weights (D, rows * simd): values on `stored`."""
+        if not self.pack:
+            return weights
+        rows = weights.reshape(len(weights), self.rows // 2, 2, self.simd)
+        return self.pack.words(rows[:, :, 0], rows[:, :, 1]).reshape(len(weights), -1)
 
     def build(self, m: Module, step: Step, name: str, on: Operands) -> Operands:
         """The hardware of any step but the last; `name` starts the names of its wires."""
@@ -109,6 +142,19 @@ class Lanes:
                     shared,
                     [self._lanes(m, x, row[0], f"{name}_{k}") for k, row in enumerate(on.rows)],
                 )
+            case "packed":
+                assert self.pack
+                return Operands(
+                    [],
+                    [
+                        add_layer(m, row, self.pack.most, f"{name}_{k}")
+                        for k, row in enumerate(on.rows)
+                    ],
+                )
+            case "split":
+                assert self.pack
+                both = [self.pack.split(m, row, f"{name}_{k}") for k, row in enumerate(on.rows)]
+                return Operands([], [row for pair in both for row in pair])
             case "sums":
                 return Operands(
                     add_layer(m, on.shared, self._most, f"{name}_all"),
@@ -121,6 +167,20 @@ class Lanes:
     def addend(self, row: Sequence[Value]) -> Value:
         """What "accumulate" adds, from what it reads."""
         return Cat(C(0, 1), row[0]) if self.kind == "xnor" else row[0]
+
+    def starts(self, rows: Ints) -> Ints:
+        """What the accumulator of each row (N, S) starts from, for the lanes to be that simple.
+
+        Signs: -S, to which twice the number of equal signs is added.  What is subtracted:
+        -x = ~x + 1, and all those ones of a row are known beforehand, one for a pair.
+        """
+        if self.kind == "xnor":
+            return np.full(len(rows), -rows.shape[1])
+        if self.kind in ("masked", "multiply"):
+            return np.zeros(len(rows), np.int64)
+        if self.kind == "pairs":
+            rows = rows.reshape(len(rows), -1, self.simd)[:, :, ::2].reshape(len(rows), -1)
+        return np.count_nonzero(rows < 0, axis=1)
 
     def _terms(self) -> tuple[Shape, ...]:
         """Shapes of what the lanes of a row give to the sums."""
@@ -178,17 +238,20 @@ class Lanes:
             m.d.comb += equal.eq(~(x[0] ^ w) if self.kind == "xnor" else x[0] & (x[1] ^ w))
             return list(equal)
         made: list[Value] = []
-        for k, shape in enumerate(self._terms()):
+        shapes = (self.pack.product,) * self.simd if self.pack else self._terms()
+        for k, shape in enumerate(shapes):
             wire = Signal(shape, name=f"{name}_m{k}")
             m.d.comb += wire.eq(self._term(x, w, k, shape.width))
             made.append(wire)
         return made
 
     def _term(self, x: Sequence[Value], w: Value, k: int, width: int) -> Value:
-        bits = self.weights.bits
+        bits = self.stored.bits
         if self.kind == "pairs":
             return _choose(x[2 * k : 2 * k + 2], w[2 * k : 2 * k + 2], width)
         weight = w[k * bits : (k + 1) * bits]
+        if self.pack:
+            return x[k] * self.pack.operand(weight)
         if self.kind == "multiply":
             return x[k] * (weight.as_signed() if self.weights.signed else weight)
         if self.kind == "signs":
@@ -199,49 +262,9 @@ class Lanes:
         return kept ^ weight[1].replicate(width)
 
 
-@lru_cache(maxsize=512)
-def _steps(lanes: Lanes) -> tuple[Step, ...]:
-    # Searches of foldings ask for the same steps beside any number of rows.
-    return lanes.made_steps()
-
-
 def _choose(x: Sequence[Value], w: Value, width: int) -> Value:
     """+-(a + b) or +-(a - b), where minus is ~: one LUT4 a bit, for two lanes."""
     flip = (~w[0]).replicate(width)
     if len(x) == 1:
         return resize(x[0], width) ^ flip
     return Mux(w[0] ^ w[1], resize(x[1], width), resize(x[0], width)) ^ flip
-
-
-def number_shape(grid: Grid) -> Shape:
-    """The shape of `elastic.number`."""
-    return signed(2) if grid.bipolar else Shape(grid.bits, grid.signed)
-
-
-def _masked(inputs: Grid, weights: Grid) -> bool:
-    return weights.bipolar and (inputs.lo, inputs.hi) == (-1, 1)
-
-
-def _ternary(weights: Grid) -> bool:
-    return (weights.lo, weights.hi) == (-1, 1)
-
-
-def _paired(rows: int, simd: int) -> bool:
-    """Whether sums and differences of two inputs, made once for all rows, save LUTs."""
-    return rows > 1 and simd > 1
-
-
-def start_values(rows: Ints, inputs: Grid, weights: Grid, simd: int, parallel: int) -> Ints:
-    """What the accumulator of each row (N, S) starts from, for the lanes to be that simple.
-
-    Signs: -S, to which twice the number of equal signs is added.  What is subtracted: -x = ~x + 1,
-    and all those ones of a row are known beforehand; of a pair that is subtracted there is one.
-    simd, parallel: lanes of a row and rows that work at the same time.
-    """
-    if weights.bipolar and inputs.bipolar:
-        return np.full(len(rows), -rows.shape[1])
-    if _masked(inputs, weights) or not (weights.bipolar or _ternary(weights)):
-        return np.zeros(len(rows), np.int64)
-    if weights.bipolar and _paired(parallel, simd):
-        rows = rows.reshape(len(rows), -1, simd)[:, :, ::2].reshape(len(rows), -1)
-    return np.count_nonzero(rows < 0, axis=1)

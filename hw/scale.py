@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,27 +115,19 @@ class Scaler(Unit):
         take = pipeline(m, plan.stages, self.i.valid, self.o)
         m.d.comb += self.i.ready.eq(take[0])
         memory = read_fields(m, plan.fields, take[0])
-        factor, negative = constants(plan.factor, memory), constants(plan.negative, memory)
         multiply = take[1] if plan.stages == 3 else None
         if multiply is not None and plan.addend in memory:
             memory[plan.addend] = held(m, memory[plan.addend], multiply, "addend")
-        addend = constants(plan.addend, memory)
         x = self.i.payload
         if plan.stages > 1:
             x = Signal(self.ports.inputs[0].width)
             with m.If(take[0]):
                 m.d.sync += x.eq(self.i.payload)
-        outputs = []
-        for k, value in enumerate(numbers(m, x, lanes, self.place.inputs[0].grid, "x")):
-            if plan.sizes:
-                term = _shifted(m, plan, value, factor[k], negative[k], f"flipped{k}")
-            else:
-                term = _product(m, value, factor[k], multiply, f"product{k}")
-            if plan.negative.fixed and plan.negative.rows[0, k]:
-                term = addend[k] - term
-            elif plan.adds:
-                term = addend[k] + term
-            outputs.append(stored(term, grid))
+        values = numbers(m, x, lanes, self.place.inputs[0].grid, "x")
+        outputs = [
+            stored(scaled(m, plan, memory, k, value, multiply), grid)
+            for k, value in enumerate(values)
+        ]
         with m.If(take[-1]):
             m.d.sync += self.o.payload.eq(Cat(*outputs))
         return m
@@ -144,6 +136,29 @@ class Scaler(Unit):
 @component.register
 def _(op: Scale, place: Place) -> Unit:
     return Scaler(op, place)
+
+
+def scaled(
+    m: Module,
+    plan: Plan,
+    memory: Mapping[Field, Value],
+    k: int,
+    value: Value,
+    multiply: Value | None,
+) -> Value:
+    """What a plan makes of the value in lane k; `multiply` enables a register behind a product.
+
+    memory: what was read of the fields that are not fixed.
+    """
+    factor, negative = constants(plan.factor, memory)[k], constants(plan.negative, memory)[k]
+    if plan.sizes:
+        term = _shifted(m, plan, value, factor, negative, f"flipped{k}")
+    else:
+        term = _product(m, value, factor, multiply, f"product{k}")
+    addend = constants(plan.addend, memory)[k]
+    if plan.negative.fixed and plan.negative.rows[0, k]:
+        return addend - term
+    return addend + term if plan.adds else term
 
 
 def _product(m: Module, value: Value, factor: Value, enable: Value | None, name: str) -> Value:

@@ -13,7 +13,7 @@ a design deadlocks in its first frame or never, whatever the stalls at its ends.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -36,21 +36,23 @@ class Progress:
 
     @property
     def last(self) -> int:
-        """The last cycle in which a step is taken, -1 if none is."""
+        """The last cycle in which a step that is listed is taken, -1 if none is."""
         return max((int(cycles[-1]) for cycles in self.times.values() if len(cycles)), default=-1)
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Stages by name with their steps per frame, arcs between them, and gates.
+    """Stages by name with their steps per frame, arcs between them, gates, and gaps.
 
     gates: for a stage, a boolean per cycle; a step is taken only in a cycle where it holds (a
     pattern of stalls).  Beyond its end every cycle is open.
+    gaps: as those of a `Timing`.
     """
 
     stages: Mapping[str, int]
     arcs: Sequence[Arc]
     gates: Mapping[str, np.ndarray]
+    gaps: Mapping[str, Ints] = field(default_factory=dict[str, Ints])
 
     def evaluate(self, frames: int) -> Mapping[str, Ints]:
         """Return for each stage the cycle of every step of `frames` frames; cycle 0 is reset's end.
@@ -74,9 +76,9 @@ class Graph:
         spans = np.array([len(self.gates.get(name, ())) for name in self.stages], np.int64)
         times = np.empty(begins[-1], np.int64)
         done, circle = _evaluate(
-            frames, packed.steps, begins, packed.first_arc, packed.source, packed.delay, packed.at,
-            packed.index, gate_at.astype(np.int64), np.concatenate(opens).astype(np.int64), spans,
-            times,
+            frames, packed.steps, packed.listed, packed.gap, begins, packed.first_arc,
+            packed.source, packed.delay, packed.at, packed.index, gate_at.astype(np.int64),
+            np.concatenate(opens).astype(np.int64), spans, times,
         )  # fmt: skip
         taken = {name: times[begins[k] :][: done[k]] for k, name in enumerate(self.stages)}
         return Progress(taken, tuple(packed.arcs[k] for k in circle[::-1]))
@@ -84,7 +86,7 @@ class Graph:
     @cached_property
     def packed(self) -> Packed:
         """The same as arrays."""
-        return pack(self.stages, self.arcs)
+        return pack(self.stages, self.arcs, self.gaps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +94,14 @@ class Packed:
     """Stages and arcs as arrays, arcs sorted by the stage that waits.
 
     Stage s waits for the arcs first_arc[s] .. first_arc[s + 1]; step j of a frame waits by arc a
-    for step index[at[a] + j] of stage source[a].
+    for step index[at[a] + j] of stage source[a].  The steps of a frame of stage s have the gaps
+    gap[listed[s]] .. gap[listed[s + 1]].
     """
 
     arcs: Sequence[Arc]
     steps: Ints
+    listed: Ints
+    gap: Ints
     first_arc: Ints
     source: Ints
     delay: Ints
@@ -104,15 +109,19 @@ class Packed:
     index: Ints
 
 
-def pack(stages: Mapping[str, int], arcs: Sequence[Arc]) -> Packed:
+def pack(stages: Mapping[str, int], arcs: Sequence[Arc], gaps: Mapping[str, Ints]) -> Packed:
     """Number the stages in their order and lay the arcs out in arrays."""
     number = {name: k for k, name in enumerate(stages)}
     ordered = sorted(arcs, key=lambda arc: number[arc.dst])
     waits = [number[arc.dst] for arc in ordered]
     lengths = [len(arc.index) for arc in ordered]
+    steps = np.array(list(stages.values()), np.int64)
+    gap = [gaps[name] if name in gaps else np.ones(n, np.int64) for name, n in stages.items()]
     return Packed(
         ordered,
-        np.array(list(stages.values()), np.int64),
+        steps,
+        np.concatenate([[0], np.cumsum(steps)]).astype(np.int64),
+        np.concatenate(gap).astype(np.int64),
         np.searchsorted(waits, np.arange(len(number) + 1)).astype(np.int64),
         np.array([number[arc.src] for arc in ordered], np.int64),
         np.array([arc.delay for arc in ordered], np.int64),
@@ -123,8 +132,8 @@ def pack(stages: Mapping[str, int], arcs: Sequence[Arc]) -> Packed:
 
 @njit(cache=True, nogil=True)
 def _evaluate(
-    frames: int, steps: Ints, begins: Ints, first_arc: Ints, source: Ints, delay: Ints, at: Ints,
-    index: Ints, gate_at: Ints, opens: Ints, spans: Ints, times: Ints,
+    frames: int, steps: Ints, listed: Ints, gap: Ints, begins: Ints, first_arc: Ints, source: Ints,
+    delay: Ints, at: Ints, index: Ints, gate_at: Ints, opens: Ints, spans: Ints, times: Ints,
 ) -> tuple[Ints, Ints]:  # fmt: skip
     """Fill `times`; return the number of steps of each stage, and the arcs of the first deadlock.
 
@@ -151,7 +160,7 @@ def _evaluate(
             s = chain[length - 1]
             total, begin = steps[s] * frames, begins[s]
             j, k, f = done[s], phase[s], frame[s]
-            t = times[begin + j - 1] + 1 if j else np.int64(0)
+            t = times[begin + j - 1] + gap[listed[s] + k] if j else np.int64(0)
             wanted, missing = np.int64(0), np.int64(-1)
             while j < total:
                 for a in range(first_arc[s], first_arc[s + 1]):
@@ -172,12 +181,12 @@ def _evaluate(
                         cursor[s] += 1
                     t = opens[cursor[s]] if cursor[s] < gate_at[s + 1] else max(t, spans[s])
                 times[begin + j] = t
-                t += 1
                 j += 1
                 k += 1
                 if k == steps[s]:
                     k = 0
                     f += 1
+                t += gap[listed[s] + k]
             done[s], phase[s], frame[s] = j, k, f
             if j > goal[s]:
                 length -= 1

@@ -1,9 +1,9 @@
 """The steady state of a design: the schedule that repeats, frame for frame, or proof of none.
 
-With u[s][j] the cycle of step j in its frame and an interval of I cycles, a schedule that repeats
-is
+With u[s][j] the cycle of step j in its frame, and a frame every I cycles, a schedule that repeats
+satisfies
 
-    u[s][j] >= u[s][j-1] + 1,   u[s][j] >= u[src][i] + delay - k * I
+    u[s][j] >= u[s][j-1] + gap,   u[s][j] >= u[src][i] + delay - k * I
 
 for every wait for step i of the k-th frame before.  It exists exactly if no circle of waits takes
 longer than I cycles for each frame that it reaches back; then the hardware, which is never later
@@ -54,8 +54,8 @@ class Steady:
 
     def __init__(self, composer: Composer, interval: int) -> None:
         self.composer, self.interval = composer, interval
-        self.packed: Packed = pack(composer.stages, composer.arcs)
-        self.begins = np.concatenate([[0], np.cumsum(self.packed.steps)]).astype(np.int64)
+        self.packed: Packed = pack(composer.stages, composer.arcs, composer.gaps)
+        self.begins = self.packed.listed
         self.number = {name: k for k, name in enumerate(composer.stages)}
         arcs = self.packed.arcs
         self.room = {
@@ -106,7 +106,7 @@ class Steady:
             active[:] = False
             active[[self.number[name] for name in dirty]] = True
         circle, delays, lags = _settle(
-            self.interval, packed.steps, self.begins, packed.first_arc, packed.source,
+            self.interval, packed.steps, packed.gap, self.begins, packed.first_arc, packed.source,
             packed.delay, packed.at, packed.index, self.first_reader, self.reader, active, times,
             _PATIENCE,
         )  # fmt: skip
@@ -117,8 +117,9 @@ class Steady:
 
 @njit(cache=True, nogil=True)
 def _settle(
-    interval: int, steps: Ints, begins: Ints, first_arc: Ints, source: Ints, delay: Ints, at: Ints,
-    index: Ints, first_reader: Ints, reader: Ints, active: np.ndarray, times: Ints, patience: int,
+    interval: int, steps: Ints, gap: Ints, begins: Ints, first_arc: Ints, source: Ints,
+    delay: Ints, at: Ints, index: Ints, first_reader: Ints, reader: Ints, active: np.ndarray,
+    times: Ints, patience: int,
 ) -> tuple[bool, int, int]:  # fmt: skip
     """Raise `times` until every wait holds; or whether a circle forbids it, its delays and lags.
 
@@ -131,7 +132,7 @@ def _settle(
     while True:
         passes += 1
         moved, most, where = _pass(
-            interval, steps, begins, first_arc, source, delay, at, index, active, times
+            interval, steps, gap, begins, first_arc, source, delay, at, index, active, times
         )
         if most < 0:
             return True, 0, 0
@@ -147,8 +148,8 @@ def _settle(
                 seen = np.full(begins[-1], -1, np.int64)
                 way = np.empty(begins[-1] + 1, np.int64)
             delays, lags = _circle(
-                interval, steps, begins, first_arc, source, delay, at, index, times, where, seen,
-                way,
+                interval, steps, gap, begins, first_arc, source, delay, at, index, times, where,
+                seen, way,
             )  # fmt: skip
             if delays > lags * interval:
                 return True, delays, lags
@@ -156,8 +157,8 @@ def _settle(
 
 @njit(cache=True, nogil=True)
 def _pass(
-    interval: int, steps: Ints, begins: Ints, first_arc: Ints, source: Ints, delay: Ints, at: Ints,
-    index: Ints, active: np.ndarray, times: Ints,
+    interval: int, steps: Ints, gap: Ints, begins: Ints, first_arc: Ints, source: Ints,
+    delay: Ints, at: Ints, index: Ints, active: np.ndarray, times: Ints,
 ) -> tuple[np.ndarray, int, int]:  # fmt: skip
     """Take every step of the active stages once, what they wait for in the frame before them.
 
@@ -180,7 +181,8 @@ def _pass(
         while length:
             s = chain[length - 1]
             total, begin, j = steps[s], begins[s], done[s]
-            t = times[begin + j - 1] + 1 if j else times[begin + total - 1] + 1 - interval
+            t = times[begin + j - 1] if j else times[begin + total - 1] - interval
+            t += gap[begin + j]
             wanted, missing = np.int64(0), np.int64(-1)
             while j < total:
                 had = times[begin + j]
@@ -206,8 +208,9 @@ def _pass(
                     times[begin + j] = t
                     if t - had > most:
                         most, where = t - had, begin + j
-                t += 1
                 j += 1
+                if j < total:
+                    t += gap[begin + j]
             done[s] = j
             if j > goal[s]:
                 length -= 1
@@ -225,8 +228,8 @@ def _pass(
 
 @njit(cache=True, nogil=True)
 def _circle(
-    interval: int, steps: Ints, begins: Ints, first_arc: Ints, source: Ints, delay: Ints, at: Ints,
-    index: Ints, times: Ints, where: int, seen: Ints, way: Ints,
+    interval: int, steps: Ints, gap: Ints, begins: Ints, first_arc: Ints, source: Ints,
+    delay: Ints, at: Ints, index: Ints, times: Ints, where: int, seen: Ints, way: Ints,
 ) -> tuple[int, int]:  # fmt: skip
     """Go back from a step, always to the latest of what it waits for, until the way closes.
 
@@ -246,9 +249,9 @@ def _circle(
         s = np.searchsorted(begins, here, side="right") - 1
         j = here - begins[s]
         if j:
-            best, wait, lag = here - 1, np.int64(1), np.int64(0)
+            best, wait, lag = here - 1, gap[here], np.int64(0)
         else:
-            best, wait, lag = begins[s] + steps[s] - 1, np.int64(1), np.int64(1)
+            best, wait, lag = begins[s] + steps[s] - 1, gap[here], np.int64(1)
         due = times[best] + wait - lag * interval
         for a in range(first_arc[s], first_arc[s + 1]):
             wanted = index[at[a] + j]

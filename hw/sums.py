@@ -28,7 +28,8 @@ Item = TypeVar("Item")
 
 def groups(terms: Sequence[Item], shapes: Sequence[Shape]) -> list[Sequence[Item]]:
     """The terms that one layer adds together."""
-    size = 3 if all(shape == unsigned(1) for shape in shapes) else 2
+    bits = all(shape.width == 1 and not shape.signed for shape in shapes)
+    size = 3 if bits else 2
     return [terms[k : k + size] for k in range(0, len(terms), size)]
 
 

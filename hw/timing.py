@@ -7,14 +7,16 @@ and from the consumer's stage; `schedule.py` joins them.  With t[s][j] the cycle
 
     t[s][j] = max(t[s][j-1] + 1, t[arc.src][arc.index[j]] + arc.delay for every arc into s)
 
+Steps that wait for nothing, and for which nothing waits, need not be listed: the next step that is
+comes as many cycles later as were left out (`gaps`, instead of the 1 above).
+
 No step's order or kind depends on data, valid or ready: that makes the graph exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -47,11 +49,14 @@ class Timing:
 
     stages: steps per frame of each stage.
     takes: for each input port the stage that takes its beats, and the step that takes beat k.
+    gaps: for a stage, the least cycles from the step before (the last of the frame before) to each
+    of its steps; of stages that are absent, 1 each.
     """
 
     stages: Mapping[str, int]
     takes: Mapping[str, tuple[str, Ints]]
     arcs: tuple[Arc, ...]
+    gaps: Mapping[str, Ints] = field(default_factory=dict[str, Ints])
 
 
 def after(steps: int, lag: int = 0) -> Ints:
@@ -72,19 +77,42 @@ def pipeline_timing(
     takes: for each input port the step that takes beat k (one a step at most).
     emit: boolean per step, whether it emits a beat through "o"; None: each step does.
     Alone, with input always valid and output always ready, step j leaves stage k in cycle j + k.
+
+    Step j waits in stage k for stage k - 1, a cycle before, and for step j - 1 to leave for stage
+    k + 1.  By induction along the stages that makes, with L = stages - 1,
+
+        last[j] >= first[j] + L,   first[j] >= last[j-L]
+
+    and nothing else.  By induction along the steps the former holds by itself where step j takes
+    no beat, the latter where step j - L emits none: only these steps are listed.
     """
-    emitting = np.ones(steps, bool) if emit is None else emit
-    emit_steps = np.flatnonzero(emitting).astype(np.int64)
-    names = [f"s{k}" for k in range(stages)]
-    arcs = []
-    for before, behind in pairwise(names):
-        arcs.append(Arc(before, behind, 1, after(steps)))
-        arcs.append(Arc(behind, before, 0, after(steps, 1)))
-    arcs.append(Arc(names[-1], "o", 1, emit_steps))
-    beat = np.cumsum(emitting) - 1
-    arcs.append(Arc("o", names[-1], 0, chosen(emitting, beat - 1)))
+    lag = stages - 1
+    emits = np.arange(steps) if emit is None else np.flatnonzero(emit)
+    reads = np.unique(np.concatenate([[0], *takes.values()]))
+    if not lag:
+        first = last = np.union1d(reads, emits)
+    else:
+        first = np.union1d(reads, (emits + lag) % steps)
+        last = np.union1d(reads, emits)
+    names = ("s0", f"s{lag}")
+    emitting, beat = np.isin(last, emits), np.searchsorted(emits, last)
+    arcs = [
+        Arc(names[1], "o", 1, np.searchsorted(last, emits)),
+        Arc("o", names[1], 0, chosen(emitting, beat - 1)),
+    ]
+    if lag:
+        frame, step = np.divmod(first - lag, steps)
+        leaves = np.searchsorted(last, step) + frame * len(last)
+        arcs += [
+            Arc(
+                names[0], names[1], lag, chosen(np.isin(last, reads), np.searchsorted(first, last))
+            ),
+            Arc(names[1], names[0], 0, chosen(np.isin(step, emits), leaves)),
+        ]
+    listed = dict(zip(names, (first, last), strict=True))
     return Timing(
-        dict.fromkeys(names, steps),
-        {port: (names[0], at) for port, at in takes.items()},
+        {name: len(at) for name, at in listed.items()},
+        {port: (names[0], np.searchsorted(first, at)) for port, at in takes.items()},
         tuple(arcs),
+        {name: np.diff(at, prepend=at[-1] - steps) for name, at in listed.items()},
     )

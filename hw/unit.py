@@ -18,7 +18,7 @@ from ..models.fixed import Grid, ProgramError
 from ..models.program import Edge
 from .timing import Timing
 
-DEFAULT_LEVELS = 7
+DEFAULT_LEVELS = 3
 """Levels of logic in a stage, unless a clock asks for others (`levels.levels_for`)."""
 
 

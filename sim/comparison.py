@@ -83,6 +83,16 @@ class Comparison:
         """True if some design was simulated."""
         return any(entry["differences"] is not None for entry in self.entries)
 
+    @property
+    def transfers(self) -> int:
+        """Transfers that were compared in RTL."""
+        return sum(entry["transfers"] or 0 for entry in self.entries)
+
+    @property
+    def differences(self) -> int:
+        """Transfers and values that were not as promised."""
+        return sum(entry["differences"] or 0 for entry in self.entries)
+
     @cached_property
     def pictures(self) -> dict[str, Picture]:
         """Speed against area for wide and for narrow screens; empty where no area is known."""

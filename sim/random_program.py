@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.random import Generator
 
-from ..hw.buffers import buffered
+from ..hw.buffers import buffered, least
 from ..hw.design import LEAST_BUFFER, SINK, SOURCE, Design, folding_choices, with_depths
 from ..hw.fifo import Fifo
 from ..hw.fork import Fork
@@ -44,6 +44,8 @@ from ..models.program import INPUT, Edge, Node, Op, Program
 MOST_LAYERS = 6
 MOST_NODES = 10
 MOST_CYCLES = 1500
+MOST_STALLED = 500
+"""Cycles of a case of the schedule's own campaign."""
 MOST_ELEMENTS = 400
 MOST_ENTRIES = 64
 """Values of a table's input."""
@@ -51,6 +53,8 @@ WIDEST = 44
 """Bits of an element: wider edges show nothing new and make simulators slow."""
 MOST_PRODUCTS = 24
 """Results times operands of a unit in one cycle."""
+MOST_CONSTANT = 150
+"""The same where weights are constants: one cycle for the whole matrix."""
 HOSTILE_NAMES = (
     "always", "aclk", "error", "s_axis", "source", "o", "i", "a", "a_valid", "A", "x__fifo",
     "1st", "conv/1:0", "with space", "\u00fcn\u00ef",
@@ -107,6 +111,38 @@ def _case(rng: Generator, seed: int) -> Case:
     frames = _between(rng, 2, 4)
     design = _depths(rng, Design(program, _folds(rng, program, MOST_CYCLES // frames), {}))
     gates = {end: _stalls(rng) for end in (SOURCE, SINK) if rng.random() < 0.6}
+    return Case(seed, design, _inputs(rng, program.input, frames), gates)
+
+
+def draw_stalled(seed: int) -> Case:
+    """Return a case for the schedule's own campaign: always the same for a seed.
+
+    Both ends stall, in patterns of every kind; every other seed has branches; buffers are random,
+    or the least for full throughput, in turn.
+    """
+    rng = np.random.default_rng([seed, 1])
+    while True:
+        try:
+            case = _stalled_case(rng, seed)
+            if case.cycles <= MOST_STALLED:
+                return case
+        except ProgramError:
+            continue
+
+
+def _stalled_case(rng: Generator, seed: int) -> Case:
+    program = _program(rng, f"stalled{seed}")
+    frames = _between(rng, 2, 3)
+    target = MOST_STALLED // frames // 2
+    design = Design(program, _folds(rng, program, target), {})
+    branches = any(isinstance(instance.op, Fork) for instance in design.instances)
+    if design.interval > target or (seed % 2 and not branches):
+        raise ProgramError("another case is wanted")
+    if seed // 2 % 2:
+        design = with_depths(design, least(design).depths)
+    else:
+        design = _random_depths(rng, design)
+    gates = {end: _any_stalls(rng) for end in (SOURCE, SINK)}
     return Case(seed, design, _inputs(rng, program.input, frames), gates)
 
 
@@ -170,6 +206,22 @@ def _stalls(rng: Generator) -> np.ndarray:
     open_share = rng.uniform(0.2, 0.95)
     burst = 1 if rng.random() < 0.6 else _between(rng, 2, 24)
     return np.repeat(rng.random(MOST_CYCLES // burst) < open_share, burst)
+
+
+def _any_stalls(rng: Generator) -> np.ndarray:
+    """A pattern with stalls: at random, in bursts, one cycle in a few, or none before some cycle."""
+    kind = _between(rng, 0, 4)
+    if kind < 2:
+        pattern = _stalls(rng)[:MOST_STALLED]
+    elif kind == 2:
+        pattern = np.arange(MOST_STALLED) % _between(rng, 2, 7) == 0
+    elif kind == 3:
+        pattern = np.arange(MOST_STALLED) % _between(rng, 2, 7) > 0
+    else:
+        pattern = np.arange(MOST_STALLED // 4) >= _between(rng, 1, MOST_STALLED // 5)
+    # A first stall that is sure to be one.
+    pattern[0] = False
+    return pattern
 
 
 # Layers: each appends its nodes behind the edge `at` and returns the edge at its end.
@@ -334,7 +386,7 @@ def _thresholds(draft: _Draft, at: str) -> str:
     rng, channels = draft.rng, draft.edges[at].channels
     if rng.random() < 0.4:
         return _signs(draft, at)
-    values = _limits(rng, draft.edges[at], _pick(rng, (1, 2, 3, 3, 5, 7, 15)))
+    values = _limits(rng, draft.edges[at], _pick(rng, (1, 2, 3, 3, 5, 7, 15, 40)))
     step = _slopes(rng, channels) * (1 if rng.random() < 0.5 else rng.integers(0, 4, channels))
     offset = rng.integers(-4, 5, channels) if rng.random() < 0.5 else np.zeros(channels, int)
     return draft.add(Thresholds(values, offset, step), at)
@@ -532,6 +584,9 @@ def _folds(rng: Generator, program: Program, target: int) -> dict[str, Fold]:
         fit = [fold for fold in choices if _fits(program, nodes[name], fold, target)]
         both = [fold for fold in fit if fold.pe > 1 and fold.simd > 1]
         folds[name] = _pick(rng, both if both and rng.random() < 0.6 else fit or choices)
+        op = nodes[name].op
+        if isinstance(op, Dot) and op.weights.size <= MOST_CONSTANT and rng.random() < 0.15:
+            folds[name] = Fold(*op.weights.shape)
     return folds
 
 
@@ -543,8 +598,10 @@ def _fits(program: Program, node: Node, fold: Fold, target: int) -> bool:
 
 def _depths(rng: Generator, design: Design) -> Design:
     """Buffers for full throughput, or random ones; the caller finds those that deadlock."""
-    if rng.random() < 0.5:
-        return buffered(design)
+    return buffered(design) if rng.random() < 0.5 else _random_depths(rng, design)
+
+
+def _random_depths(rng: Generator, design: Design) -> Design:
     depths = {}
     for instance in design.instances:
         if isinstance(instance.op, Fifo):

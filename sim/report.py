@@ -126,8 +126,8 @@ class Section:
 
     @cached_property
     def has_area(self) -> bool:
-        """True if every layer has an estimate whose error is known."""
-        return bool(self.run.area_error) and all(row["lut"] is not None for row in self.layers)
+        """True if some layer has an estimate, and the error of estimates is known."""
+        return bool(self.run.area_error) and any(row["lut"] is not None for row in self.layers)
 
     @cached_property
     def forms(self) -> dict[str, str]:
@@ -312,11 +312,14 @@ def described(unit: Instance) -> str:
 
 
 def _area_bars(layers: Sequence[Json], resource: str) -> list[Bar]:
-    largest = max(row[resource] for row in layers)
+    largest = max(row[resource] or 0 for row in layers)
     return [
-        Bar(row["layer"], f"{row[resource]:,}", row[resource] / largest, row[resource] == largest)
+        Bar(
+            row["layer"], count(row[resource]), (row[resource] or 0) / largest,
+            row[resource] == largest,
+        )
         for row in layers
-    ]
+    ]  # fmt: skip
 
 
 def write_report(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -29,6 +31,12 @@ from ..models.fixed import Ints, ProgramError
 
 ENGINES = ("verilator", "icarus")
 Progress = Callable[[str], None]
+
+POLL, TELL = 0.5, 5
+"""Seconds between looks at a tool that runs, and at least between two lines about it."""
+
+PATIENCE = {"build": 7200, "test": 900}
+"""Seconds that a step may go on without any progress."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +102,7 @@ def simulate(
         shutil.copy(TESTBENCH, cwd / "testbench.py")
         prepared = time.perf_counter()
         tell(f"simulating under {engine}")
-        _launch(engine, "test", build, cwd, ("frames",), wave is not None)
+        _launch(engine, "test", build, cwd, ("frames",), wave is not None, tell=tell)
         outcomes = _outcomes(cwd, trials)
         if wave is not None:
             shutil.move(cwd / "wave.dump", wave)
@@ -176,30 +184,68 @@ def _tool_versions() -> tuple[str, ...]:
 
 def _launch(
     engine: str, step: str, build: Path, cwd: Path, tests: Sequence[str], waves: bool,
-    sources: Sequence[str] = (),
+    sources: Sequence[str] = (), tell: Progress = lambda _: None,
 ) -> None:  # fmt: skip
     """Run a step of codegen/runner.py in a process of its own, whose environment it may change."""
     command = [sys.executable, runner.__file__, "--engine", engine, "--steps", step]
     command += ["--build-dir", str(build), *(f"--test={test}" for test in tests)]
     command += (["--waves"] if waves else []) + list(sources)
-    done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+    said = cwd / f"{step}.out"
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            _wait(process, engine, step, cwd, tell)
+        finally:
+            if process.poll() is None:
+                # The tools that it started too.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     if step == "test" and not (cwd / "run.log").exists():
-        raise ProgramError(f"{engine} did not start: {' / '.join(done.stderr.splitlines()[-3:])}")
-    if step == "build" and done.returncode:
+        raise ProgramError(f"{engine} did not start: {_tail(said, 3)}")
+    if step == "build" and process.returncode:
         log = cwd / "build.log"
-        tail = (log.read_text() if log.exists() else done.stderr).strip().splitlines()[-5:]
-        raise ProgramError(f"{engine} could not build the bench: {' / '.join(tail)}")
+        raise ProgramError(
+            f"{engine} could not build the bench: {_tail(log if log.exists() else said, 5)}"
+        )
+
+
+def _wait(
+    process: subprocess.Popen[bytes], engine: str, step: str, cwd: Path, tell: Progress
+) -> None:
+    """Wait for a step's end, tell of its progress, and raise where it makes none for too long."""
+    file, seen = cwd / "progress", ""
+    moved = told = time.monotonic()
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL)
+            return
+        now, text = time.monotonic(), file.read_text() if file.exists() else ""
+        if text != seen:
+            seen, moved = text, now
+            if text and now - told > TELL:
+                done, total = map(int, text.split())
+                tell(f"simulating under {engine}: cycle {done:,} of {total:,}")
+                told = now
+        if now - moved > PATIENCE[step]:
+            raise ProgramError(
+                f"{engine} made no progress for {PATIENCE[step]} seconds "
+                f"({'building' if step == 'build' else 'simulating'}), and was ended; the design "
+                "may loop within a cycle, or be too large for it"
+            )
+
+
+def _tail(log: Path, lines: int) -> str:
+    return " / ".join(log.read_text(errors="replace").strip().splitlines()[-lines:])
 
 
 def _outcomes(cwd: Path, trials: Sequence[Trial]) -> list[Outcome]:
     """What the bench wrote down, in the order of the trials."""
     path = cwd / "results.json"
     if not path.exists():
-        log = cwd / "run.log"
-        tail = log.read_text().strip().splitlines()[-5:] if log.exists() else ["no log"]
-        raise ProgramError(f"the simulation did not finish: {' / '.join(tail)}")
+        raise ProgramError(f"the simulation did not finish: {_tail(cwd / 'run.log', 5)}")
     results = json.loads(path.read_text())
     with np.load(cwd / "results.npz", allow_pickle=False) as arrays:
         return [_outcome(r, arrays, t) for r, t in zip(results, trials, strict=True)]

@@ -14,7 +14,7 @@ import bitwright
 from bitwright import cli, doctor, files
 
 COMMANDS = [
-    "check", "compress", "export", "generate", "simulate", "compare", "zoo", "doctor",
+    "check", "compress", "export", "generate", "simulate", "compare", "explore", "zoo", "doctor",
 ]  # fmt: skip
 
 

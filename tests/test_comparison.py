@@ -169,7 +169,8 @@ def test_differences_are_on_the_page(tmp_path):
     entries = compare_designs([design], None, lambda _: None)
     wrong = [{**entries[0], "differences": 3, "transfers": 400}]
     page = write_comparison(tmp_path / "page.html", [design], wrong).read_text()
-    assert "3 of 400 differ" in page
+    assert "In RTL 3 of 400 transfers differ from the promised value or cycle." in page
+    assert "DIFFERENT" in page
     assert Comparison(wrong, ["x"]).measured
 
 
@@ -202,3 +203,16 @@ def test_the_front_door_takes_a_family():
     assert found["models"][0]["total"]["lut"] is None
     assert found["models"][0]["area"] == ""
     assert found["front"] == []
+
+
+def test_the_terminal_ends_with_designs_side_by_side(capsys):
+    folding = ["--cycles-per-frame", "900", "--cycles-per-frame", "4096"]
+    assert cli.main(["compare", "tfc", *folding, "--engine", "none", "--clock", "80"]) == 0
+    blocks = capsys.readouterr().out.split("\n\n")
+    heading, *rows = blocks[-2].splitlines()
+    assert heading.split()[:5] == ["design", "model", "cycles", "latency", "frames/s"]
+    assert [row.split()[1] for row in rows] == ["tfc", "tfc"]
+    # Least of the three dataflows on 8 x 9 and on 4 x 4 elements.
+    assert [row.split()[-1] for row in rows] == ["7810", "15086"]
+    assert "89,286 frames per second, latency 31.35 us at 80 MHz (assumed)" in blocks[0]
+    assert blocks[-1].startswith("Energy is a model")

@@ -143,6 +143,17 @@ def test_area_is_shown_only_with_its_error() -> None:
     assert "LUT" not in hidden
 
 
+def test_a_layer_without_an_estimate_has_a_dash() -> None:
+    run = run_of(convolution())
+    rows = [{**row, "lut": 12, "ff": 3, "bram": 0, "dsp": 0} for row in run.entry["layers"]]
+    rows[1] |= dict.fromkeys(("lut", "ff", "bram", "dsp"))
+    known = NetworkRun("n", "", run.design, {**run.entry, "layers": rows}, area_error="Error 4 %.")
+    bars = Section(known).area_bars
+    assert set(bars) == {"LUT", "FF"}
+    assert [bar.value for bar in bars["LUT"]] == ["12", "\N{EN DASH}", "12"]
+    assert [bar.share for bar in bars["LUT"]] == [1, 0, 1]
+
+
 def test_report_is_complete_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "deep" / "report.html"
     assert write_report(path, [run_of(convolution())]) == path

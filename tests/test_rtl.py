@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -244,6 +245,13 @@ def test_builds_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert other.outcomes[0].right
     assert (other.outcomes[0].outputs != first.outcomes[0].outputs).any()
 
+    # More frames and stalls are other vectors for the same build.
+    more = replace(tiny(), inputs=samples(tiny().design.program.input, 9), gates=stalls(0.5, 3))
+    stalled = simulate([more], "icarus", tell=said.append)
+    assert not [line for line in said if "building" in line]
+    judge(stalled, [more])
+    assert len(builds(tmp_path)) == 1
+
     # Another design is another build.
     simulate([tiny(name="other")], "icarus")
     assert len(builds(tmp_path)) == 2
@@ -284,6 +292,43 @@ def test_a_build_that_fails_is_a_sentence_and_leaves_nothing(
         simulate([broken], "icarus")
     assert "\n" not in str(e.value)
     assert builds(tmp_path) == []
+
+
+def test_a_simulation_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(rtl.PATIENCE, "test", 3)
+    trial = tiny(name="hangs")
+    # Time does not go on from the moment in which the reset ends.
+    stuck = "always @(posedge aresetn) forever begin end\nendmodule"
+    text = trial.rtl.verilog.replace("endmodule", stuck, 1)
+    with refused(
+        "icarus made no progress for 3 seconds (simulating), and was ended; the design may loop "
+        "within a cycle, or be too large for it"
+    ):
+        simulate([replace(trial, rtl=replace(trial.rtl, verilog=text))], "icarus")
+
+
+def test_a_long_run_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rtl, "POLL", 0.01)
+    monkeypatch.setattr(rtl, "TELL", 0)
+    trial = tiny()
+    frames = samples(trial.design.program.input, 20_000)
+    said: list[str] = []
+    (outcome,) = simulate([replace(trial, inputs=frames)], "icarus", tell=said.append).outcomes
+    assert outcome.right
+    lines = [line for line in said if line.startswith("simulating under icarus: cycle ")]
+    assert lines
+    total = int(outcome.cycles[-1]) + 20
+    assert re.fullmatch(rf"simulating under icarus: cycle [\d,]+ of {total:,}", lines[0])
+
+
+def test_what_the_bench_finds_right_leaves_no_trace(tmp_path: Path):
+    """The log grows with differences, not with frames or weights."""
+    assert run_bench([tiny()], "icarus", tmp_path, "frames") is None
+    log = (tmp_path / "vectors" / "t.log").read_text().splitlines()
+    design = tiny().design
+    assert sorted(log) == sorted(
+        f"{k} {3 * stream.port.beats}" for k, stream in enumerate(design.streams)
+    )
 
 
 def test_a_waveform_on_request(tmp_path: Path):

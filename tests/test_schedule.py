@@ -77,14 +77,17 @@ def test_cycle_0_is_the_first_input_transfer():
 
 
 def test_a_folded_dot_by_hand():
-    """Two rows in turn: input on every other step, and each result three cycles behind its step."""
+    """Two rows in turn: input on every other step, and each result four cycles behind its step.
+
+    Those are the read, the mux behind the buffer, the product and the accumulator.
+    """
     program = chain("dot", Edge.of((1,), signed(3)), Dot(np.array([[1], [2]]), signed(3)))
     times = Design(program, {}, {}).schedule(3)
     issue = np.arange(6) + 1
     assert times["n0__i"].tolist() == issue[::2].tolist()
     assert times["source__to_fifo"].tolist() == [0, 1, 2]
-    assert times["n0__to_fifo"].tolist() == (issue + 3).tolist()
-    assert times["output"].tolist() == (issue + 4).tolist()
+    assert times["n0__to_fifo"].tolist() == (issue + 4).tolist()
+    assert times["output"].tolist() == (issue + 5).tolist()
 
 
 def test_gates_hold_stages_back_and_open_beyond_their_end():

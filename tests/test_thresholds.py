@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agree import check_unit, check_values, one_node, refused
+from agree import chain, check_unit, check_values, one_node, refused, samples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitwright.hw.unit import Fold
+from bitwright.codegen.bench import Trial
+from bitwright.codegen.verilog import Rtl, write_rtl
+from bitwright.hw.design import Design
+from bitwright.hw.thresholds import Plan, plan_of
+from bitwright.hw.unit import Fold, Place
 from bitwright.models.fixed import BINARY, Grid, Ints, signed, unsigned
 from bitwright.models.ops import Thresholds
 from bitwright.models.program import Edge
+from bitwright.sim.rtl import simulate
 
 RNG = np.random.default_rng(5)
 
@@ -54,7 +59,7 @@ def test_any_thresholds(grid: Grid, op: Thresholds):
 
 
 @pytest.mark.parametrize("pe", [1, 2, 3, 6])
-@pytest.mark.parametrize("count", [1, 3, 15])
+@pytest.mark.parametrize("count", [1, 3, 5, 15, 20])
 def test_every_folding(count: int, pe: int):
     op = Thresholds(RNG.integers(-9, 9, (6, count)), RNG.integers(-3, 3, 6), RNG.integers(-3, 3, 6))
     check_unit(op, Edge.of((3, 6), signed(4)), lambda x: naive(op, x), Fold(pe), seed=pe)
@@ -137,3 +142,102 @@ def test_an_input_without_room_for_a_greater_threshold_is_refused():
         f"a threshold reaches {2**63}, beyond signed 64 bits; use narrower weights or inputs"
     ):
         steps([[0]], [0], [1]).infer(Edge.of((1,), Grid(0, 2**63 - 1)))
+
+
+def plan(count: int, bits: int, channels: int = 4, pe: int = 2) -> Plan:
+    op = Thresholds(
+        np.zeros((channels, count), int), np.zeros(channels, int), np.ones(channels, int)
+    )
+    edge = Edge.of((channels,), signed(bits))
+    return plan_of(op, Place((edge,), op.infer(edge), Fold(pe)))
+
+
+@pytest.mark.parametrize(
+    ("count", "steps", "stages"), [(1, 0, 2), (3, 0, 2), (7, 3, 4), (15, 4, 5), (40, 6, 7)]
+)
+def test_many_thresholds_are_searched(count: int, steps: int, stages: int):
+    made = plan(count, 8)
+    assert (made.steps, made.stages) == (steps, stages)
+
+
+def test_many_comparators_are_counted_in_a_stage_of_their_own():
+    """Of many channels narrow limits are more memory for a search, whose levels are padded."""
+    op = Thresholds(RNG.integers(-2, 3, (32, 16)), np.zeros(32, int), np.ones(32, int))
+    assert (plan(16, 1, 32, 1).steps, plan(16, 1, 32, 1).stages) == (0, 3)
+    check_unit(op, Edge.of((2, 32), signed(1)), lambda x: naive(op, x), Fold(1))
+
+
+def test_the_levels_of_a_search_halve_what_is_left():
+    op = steps([[3, 1, 2, 7, 5]], [0], [1])
+    edge = Edge.of((1,), signed(16))
+    made = plan_of(op, Place((edge,), op.infer(edge), Fold(1)))
+    never = 1 << 15
+    assert [made.level(k).tolist() for k in range(made.steps)] == [
+        [[5]], [[2, never]], [[1, 3, 7, never]],
+    ]  # fmt: skip
+
+
+FORMS = {
+    "search": (signed(10), 15, [1, 1, 1, 1]),
+    "search of one lane": (unsigned(9), 9, [1, 1, 1, 1]),
+    "search, either sign": (signed(10), 31, [1, -1, -1, 1]),
+    "search, powers of two": (signed(10), 7, [4, -2, 0, 1]),
+    "search, any step": (signed(10), 7, [3, -5, 7, 1]),
+    "comparators, either sign": (signed(6), 3, [-2, 2, 2, -2]),
+    "search of bits": (Grid(0, 1), 20, [1, 1, 1, -1]),
+}
+
+
+def form(name: str) -> tuple[Grid, Thresholds]:
+    grid, count, slopes = FORMS[name]
+    rng = np.random.default_rng(count)
+    values = rng.integers(grid.lo - 2, grid.hi + 3, (4, count))
+    return grid, Thresholds(values, rng.integers(-9, 9, 4), np.array(slopes))
+
+
+@pytest.mark.parametrize("pe", [1, 2, 4])
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form(name: str, pe: int):
+    grid, op = form(name)
+    check_unit(op, Edge.of((5, 4), grid), lambda x: naive(op, x), Fold(pe), seed=pe)
+
+
+def trial(name: str, number: int) -> Trial:
+    grid, op = form(name)
+    program = chain(f"form{number}", Edge.of((5, 4), grid), op)
+    design = Design(program, {"n0": Fold(2)}, {})
+    rng = np.random.default_rng(number)
+    gates = {end: rng.random(300) >= 0.3 for end in ("source", "sink")}
+    return Trial(f"f{number}", design, write_rtl(design), samples(program.input, 40), gates)
+
+
+def with_memory(made: Trial, part: str, line: int) -> Trial:
+    """The same design with the lowest bit of one memory word flipped."""
+    (file,) = (file for file in made.rtl.memories if part in file)
+    lines = made.rtl.memories[file].splitlines()
+    lines[line] = f"{int(lines[line], 16) ^ 1:0{len(lines[line])}x}"
+    text = "\n".join([*lines, ""])
+    rtl = Rtl(made.rtl.top, made.rtl.verilog, {**made.rtl.memories, file: text})
+    return Trial(made.name, made.design, rtl, made.inputs, made.gates)
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize("engine", ["icarus", "verilator"])
+def test_every_form_in_both_simulators(engine: str):
+    trials = [trial(name, number) for number, name in enumerate(FORMS)]
+    outcomes = simulate(trials, engine).outcomes
+    assert all(outcome.right for outcome in outcomes), [o.report for o in outcomes]
+
+
+@pytest.mark.cosim
+def test_a_wrong_word_of_a_search_is_caught():
+    """Of every level: the bit decides for inputs that are the threshold or one less."""
+    made = trial("search of one lane", 90)
+    grid, op = form("search of one lane")
+    near = np.clip(np.sort(op.thresholds, 1), grid.lo + 1, grid.hi)
+    x = np.stack([np.tile(near[:, k] - low, (5, 1)) for k in range(9) for low in (0, 1)])
+    made = Trial(made.name, made.design, made.rtl, x, {})
+    assert simulate([made], "icarus").outcomes[0].right
+    for level in range(4):
+        spoilt = with_memory(made, f"limits{level}_0", 0)
+        assert not simulate([spoilt], "icarus").outcomes[0].right, level
