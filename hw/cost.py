@@ -31,6 +31,7 @@ from . import cost_channels as cost_channels
 from . import cost_matrix as cost_matrix
 from . import cost_requantise as cost_requantise
 from . import cost_streams as cost_streams
+from . import cost_thresholds as cost_thresholds
 from .cost_families import FAMILIES as FAMILIES
 from .cost_parts import Features as Features
 from .cost_parts import features as features

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..models.fixed import Grid, Ints
-from ..models.ops import Add, Scale, Table, Thresholds
+from ..models.ops import Add, Scale, Table
 from .cost_families import Family, cuts, multipliers, signed_width
 from .cost_memory import as_bits, distinct, registered, rom
 from .cost_parts import (
@@ -18,40 +18,10 @@ from .cost_parts import (
     together,
     trailing_zeros,
 )
-from .cost_sums import product_bits, repeated, soft_product, sum_of
-from .elementwise import by_beat
+from .cost_sums import product_bits, soft_product
 from .scale import Plan, plan_of
 from .table import contents_of
 from .unit import Place
-
-
-@features.register
-def _(op: Thresholds, place: Place, family: Family) -> Features:
-    pe, x, y = place.fold.pe, place.inputs[0].grid, place.output.grid
-    channels, count = op.thresholds.shape
-    wide = Grid(x.lo, x.hi + 1)
-    limits = np.clip(op.thresholds, wide.lo, wide.hi)
-    constants = [_channel_bits(values, pe) for values in (op.offset, op.step)]
-    varies = count > 1 and len(np.unique(op.step)) > 1
-    compared, read = pe * count * wide.bits, pe * x.bits
-    if channels == pe:
-        # Constants: the bits below the lowest 1 of a limit decide nothing.
-        below = np.array([[trailing_zeros(limit, x.bits) for limit in row] for row in limits])
-        compared, read = compared - int(below.sum()), read - int(below.min(1).sum())
-    parts = together(
-        gates(2 + read + pe * y.bits, constant=1),
-        counting(channels // pe),
-        rom(as_bits(by_beat(limits, pe), wide), family),
-        rom(np.concatenate(constants, axis=1), family),
-        gates(compare=compared, apply=pe * y.bits if varies else 0),
-        repeated(sum_of((count, *[0] * (count.bit_length() - 1))), pe),
-        Parts(dsp=pe if varies and channels > pe else 0),
-    )
-    return Features("Thresholds", parts)
-
-
-def _channel_bits(values: Ints, pe: int) -> np.ndarray:
-    return as_bits(by_beat(values, pe), Grid(int(values.min()), int(values.max())))
 
 
 @features.register
@@ -66,15 +36,10 @@ def _(op: Scale, place: Place, family: Family) -> Features:
         ),
         gates(pe * x.bits if plan.stages > 1 else 0),
         counting(len(plan.factor.rows) if plan.stored else 1),
-        rom(
-            np.concatenate([as_bits(field.rows, field.grid) for field in plan.stored], axis=1),
-            family,
-        )
-        if plan.stored
-        else Parts(),
+        _stored(plan, family),
     )
     if plan.sizes:
-        return Features("Scale.shifts", parts + _shifting(x, plan))
+        return Features("Scale.shifts", parts + shifting(x, plan))
     return Features("Scale.multiply", parts + _multiplying(x, plan, place.output.grid, family))
 
 
@@ -97,7 +62,7 @@ def _scaled_bits(op: Scale, place: Place, plan: Plan) -> list[int]:
     return [max(0, grid.bits - low) for grid, low in zip(grids, zeros, strict=True)]
 
 
-def _shifting(x: Grid, plan: Plan) -> Parts:
+def shifting(x: Grid, plan: Plan) -> Parts:
     """Inverters of lanes whose sign comes from memory, and muxes between shifts."""
     bits, lanes = signed_width(x), plan.factor.rows.shape[1]
     choices = 0 if plan.factor.fixed else len(plan.sizes) - 1

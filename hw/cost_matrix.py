@@ -18,7 +18,7 @@ from .constant_dot import adders_in_stage, constant_stages, graph_of, is_constan
 from .cost_families import Family, cuts, multipliers
 from .cost_memory import as_bits, large_rom, ram, registered, rom
 from .cost_parts import Features, Parts, counting, features, gates, together
-from .cost_sums import repeated, soft_product, sum_of
+from .cost_sums import soft_product, sum_of
 from .depthwise_dot import plan as depthwise_plan
 from .dot import Plan, folded, plan, weight_rows
 from .elastic import accumulator
@@ -67,8 +67,7 @@ def _(op: DepthwiseDot, place: Place, family: Family) -> Features:
         counting(held, taps, held * taps),
         rom(as_bits(words, op.grid), family),
         # Each lane has its own datapath, and running sums of all groups of channels.
-        repeated(one.lut, pe),
-        Parts(ff=one.ff * pe, dsp=one.dsp * pe),
+        one * pe,
         gates(pe * accumulator(place.output.grid).width * (held - 1)),
         gates(pe * place.output.grid.bits),
         _starts(op, place, made, family),
@@ -134,14 +133,14 @@ def _shared_and_rows(made: Plan, family: Family) -> tuple[Parts, Parts]:
             if dsp:
                 lut["partial"] += cuts(x, w, family) * given
             else:
-                lut.update(repeated(soft_product(x, w), count).lut)
+                lut.update((Parts(soft_product(x, w)) * count).lut)
         elif step.name == "split":
             # A low part that is negative has borrowed from the high one.
             lut["split"] += given if lanes.pack and lanes.pack.sum.signed else 0
         elif step.name in ("lanes", "both"):
             lut[step.name] += given
     for times, columns, rows in _sums(made):
-        (lut if rows else shared).update(repeated(sum_of(columns), times * (rows or 1)).lut)
+        (lut if rows else shared).update((Parts(sum_of(columns)) * (times * (rows or 1))).lut)
     lut["accumulate"] += lanes.rows * lanes.width
     starts = [lanes.steps[made.at.index(k)] for k in range(2, made.stages)]
     once = sum(shape.width for step in starts for shape in step.shared)

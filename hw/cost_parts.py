@@ -39,6 +39,11 @@ class Parts:
             self.dsp + other.dsp,
         )
 
+    def __mul__(self, times: int) -> Parts:
+        lut = {name: value * times for name, value in self.lut.items()}
+        counts = (self.exact, self.ff, self.bram, self.dsp)
+        return Parts(lut, *(count * times for count in counts))
+
 
 @dataclass(frozen=True)
 class Features:

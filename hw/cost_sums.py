@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 
 from ..models.fixed import Grid
-from .cost_parts import Parts
 
 
 @cache
@@ -63,26 +62,6 @@ def soft_product(x: Grid, w: Grid) -> Mapping[str, float]:
     whole = sum_of(tuple(columns))
     gates = 0 if w.lo == w.hi else x.bits * w.bits
     return {"ands": gates, "fulls": whole["adders"], "ends": whole["carry"] + whole["short"]}
-
-
-def repeated(lut: Mapping[str, float], times: int) -> Parts:
-    """The same features so many times."""
-    return Parts({name: value * times for name, value in lut.items()})
-
-
-def sum_bits(widths: Sequence[tuple[int, bool]], most: int | None = None) -> int:
-    """Width of `elastic.tree_sum` of terms (width, signed)."""
-    level = list(widths)
-    while len(level) > 1:
-        pairs = [_pair(a, b, most) for a, b in zip(level[::2], level[1::2], strict=False)]
-        level = pairs + level[len(pairs) * 2 :]
-    return level[0][0]
-
-
-def _pair(a: tuple[int, bool], b: tuple[int, bool], most: int | None) -> tuple[int, bool]:
-    sign = a[1] or b[1]
-    width = 1 + max(w + (1 if sign and not s else 0) for w, s in (a, b))
-    return (width if most is None else min(width, most)), sign
 
 
 def product_bits(x: Grid, w: Grid) -> int:

@@ -13,7 +13,7 @@ from functools import reduce
 from operator import add
 from typing import TypeVar
 
-from amaranth.hdl import Module, Shape, Signal, Value, unsigned
+from amaranth.hdl import Module, Shape, Signal, Value
 
 GATE, CHAIN, MULTIPLY, READ = 1, 2, 5, 4
 """Levels of a function of few bits, of a carry chain, of a multiplier, of a block RAM's read.
