@@ -31,12 +31,16 @@ from . import cost_channels as cost_channels
 from . import cost_matrix as cost_matrix
 from . import cost_requantise as cost_requantise
 from . import cost_streams as cost_streams
+from . import cost_thresholds as cost_thresholds
+from .cost_families import FAMILIES as FAMILIES
 from .cost_parts import Features as Features
 from .cost_parts import features as features
 from .cost_parts import terms as terms
 from .unit import Place, ports
 
 RESOURCES = ("lut", "ff", "bram", "dsp")
+REACH = 16
+"""How many times as much of a feature as any fitted unit has an estimate may stand on."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +60,26 @@ class Estimate:
 class Model:
     """Fitted coefficients and the largest features that they were fitted on; `about` is the rest.
 
-    kinds: how many units of each kind were fitted.
+    kinds: how many units of each kind were fitted; in_design: LUTs in a whole design, whose slowest
+    units are mapped for speed, for each LUT of its units alone.
     """
 
     coefficients: Mapping[str, float]
     most: Mapping[str, float]
     kinds: Mapping[str, int]
+    in_design: float
     about: Mapping[str, Any]
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Model:
         """From the document that the fit writes."""
-        return cls(document["coefficients"], document["most"], document["kinds"], document)
+        names = ("coefficients", "most", "kinds", "in_design")
+        return cls(*(document[name] for name in names), document)
 
     def estimate(self, of: Features) -> Estimate | None:
         """The area, or None beyond what was fitted."""
-        known = terms(of)
-        if of.kind not in self.kinds or any(v > self.most.get(n, 0) for n, v in known.items()):
+        known = terms(of).items()
+        if of.kind not in self.kinds or any(v > REACH * self.most.get(n, 0) for n, v in known):
             return None
         return self.extrapolate(of)
 
@@ -85,9 +92,14 @@ class Model:
         kind = of.kind
         while kind not in self.kinds and "." in kind:
             kind = kind.rpartition(".")[0]
-        known = terms(replace(of, kind=kind)).items()
-        lut = of.parts.exact + sum(self.coefficients.get(n, 1.0) * v for n, v in known if v)
-        return Estimate(round(lut), of.parts.ff, of.parts.bram, of.parts.dsp)
+        alone = weighed(replace(of, kind=kind), self.coefficients)
+        return replace(alone, lut=round(self.in_design * alone.lut))
+
+
+def weighed(of: Features, coefficients: Mapping[str, float]) -> Estimate:
+    """The area of so many features with these coefficients, where there is none with 1."""
+    lut = of.parts.exact + sum(coefficients.get(n, 1.0) * v for n, v in terms(of).items() if v)
+    return Estimate(round(lut), of.parts.ff, of.parts.bram, of.parts.dsp)
 
 
 def data_file(family: str) -> Path:
@@ -110,7 +122,7 @@ def estimate(op: Any, place: Place, family: str = "ecp5") -> Estimate | None:
     """
     fitted = model(family)
     known = features.dispatch(type(op)) is not features.dispatch(object)
-    return fitted.estimate(features(op, place)) if fitted and known else None
+    return fitted.estimate(features(op, place, FAMILIES[family])) if fitted and known else None
 
 
 def area(op: Any, place: Place, family: str = "ecp5") -> tuple[Estimate, bool]:
@@ -132,7 +144,7 @@ def area(op: Any, place: Place, family: str = "ecp5") -> tuple[Estimate, bool]:
         of = ports(op, place)
         bits = sum(port.width for port in (*of.inputs, *of.outputs))
         return Estimate(bits, bits, 0, 0), False
-    found = features(op, place)
+    found = features(op, place, FAMILIES[family])
     estimated = fitted.estimate(found)
     if estimated is not None:
         return estimated, True

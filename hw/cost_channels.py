@@ -5,74 +5,50 @@ from __future__ import annotations
 import numpy as np
 
 from ..models.fixed import Grid, Ints
-from ..models.ops import Add, Scale, Table, Thresholds
+from ..models.ops import Add, Scale, Table
+from .cost_families import Family, cuts, multipliers, signed_width
+from .cost_memory import as_bits, distinct, registered, rom
 from .cost_parts import (
     Features,
     Parts,
-    as_bits,
     count_bits,
     counting,
-    distinct,
     features,
     gates,
-    registered,
-    rom,
     together,
     trailing_zeros,
 )
-from .cost_sums import has_sign, multipliers, product_bits, repeated, signed_width, sum_of
-from .elementwise import by_beat
+from .cost_sums import product_bits, soft_product
 from .scale import Plan, plan_of
 from .table import contents_of
 from .unit import Place
 
 
 @features.register
-def _(op: Thresholds, place: Place) -> Features:
-    pe, x, y = place.fold.pe, place.inputs[0].grid, place.output.grid
-    channels, count = op.thresholds.shape
-    wide = Grid(x.lo, x.hi + 1)
-    limits = np.clip(op.thresholds, wide.lo, wide.hi)
-    constants = [_channel_bits(values, pe) for values in (op.offset, op.step)]
-    varies = count > 1 and len(np.unique(op.step)) > 1
-    compared, read = pe * count * wide.bits, pe * x.bits
-    if channels == pe:
-        # Constants: the bits below the lowest 1 of a limit decide nothing.
-        below = np.array([[trailing_zeros(limit, x.bits) for limit in row] for row in limits])
-        compared, read = compared - int(below.sum()), read - int(below.min(1).sum())
-    parts = together(
-        gates(2 + read + pe * y.bits, constant=1),
-        counting(channels // pe),
-        rom(as_bits(by_beat(limits, pe), wide)),
-        rom(np.concatenate(constants, axis=1)),
-        gates(compare=compared, apply=pe * y.bits if varies else 0),
-        repeated(sum_of((count, *[0] * (count.bit_length() - 1))), pe),
-        Parts(dsp=pe if varies and channels > pe else 0),
-    )
-    return Features("Thresholds", parts)
-
-
-def _channel_bits(values: Ints, pe: int) -> np.ndarray:
-    return as_bits(by_beat(values, pe), Grid(int(values.min()), int(values.max())))
-
-
-@features.register
-def _(op: Scale, place: Place) -> Features:
+def _(op: Scale, place: Place, family: Family) -> Features:
     pe, x, plan = place.fold.pe, place.inputs[0].grid, plan_of(op, place)
     outputs = _scaled_bits(op, place, plan)
     parts = together(
         gates(plan.stages + sum(outputs), constant=1),
-        # A carry chain takes cells of two bits.
-        gates(sum=sum(bits + bits % 2 for bits in outputs) if plan.adds else 0),
+        # A carry chain may take cells of two bits.
+        gates(
+            sum=sum(-(-bits // family.chain) * family.chain for bits in outputs) if plan.adds else 0
+        ),
         gates(pe * x.bits if plan.stages > 1 else 0),
         counting(len(plan.factor.rows) if plan.stored else 1),
-        rom(np.concatenate([as_bits(field.rows, field.grid) for field in plan.stored], axis=1))
-        if plan.stored
-        else Parts(),
+        _stored(plan, family),
     )
     if plan.sizes:
-        return Features("Scale.shifts", parts + _shifting(x, plan))
-    return Features("Scale.multiply", parts + _multiplying(x, plan, place.output.grid))
+        return Features("Scale.shifts", parts + shifting(x, plan))
+    return Features("Scale.multiply", parts + _multiplying(x, plan, place.output.grid, family))
+
+
+def _stored(plan: Plan, family: Family) -> Parts:
+    """The memory of what differs by channel."""
+    if not plan.stored:
+        return Parts()
+    fields = [as_bits(field.rows, field.grid) for field in plan.stored]
+    return rom(np.concatenate(fields, axis=1), family)
 
 
 def _scaled_bits(op: Scale, place: Place, plan: Plan) -> list[int]:
@@ -86,7 +62,7 @@ def _scaled_bits(op: Scale, place: Place, plan: Plan) -> list[int]:
     return [max(0, grid.bits - low) for grid, low in zip(grids, zeros, strict=True)]
 
 
-def _shifting(x: Grid, plan: Plan) -> Parts:
+def shifting(x: Grid, plan: Plan) -> Parts:
     """Inverters of lanes whose sign comes from memory, and muxes between shifts."""
     bits, lanes = signed_width(x), plan.factor.rows.shape[1]
     choices = 0 if plan.factor.fixed else len(plan.sizes) - 1
@@ -96,9 +72,9 @@ def _shifting(x: Grid, plan: Plan) -> Parts:
     return gates(flip=flipped, choice=choices * wide * lanes)
 
 
-def _multiplying(x: Grid, plan: Plan, y: Grid) -> Parts:
+def _multiplying(x: Grid, plan: Plan, y: Grid, family: Family) -> Parts:
     """The lanes' products, and what holds them and the memory's addends before they are added."""
-    products = together(*(_product_with(x, values, y) for values in plan.factor.rows.T))
+    products = together(*(_product_with(x, values, y, family) for values in plan.factor.rows.T))
     if not plan.adds:
         return Parts(products.lut, dsp=products.dsp)
     if plan.addend.fixed:
@@ -106,7 +82,7 @@ def _multiplying(x: Grid, plan: Plan, y: Grid) -> Parts:
     return products + Parts(ff=registered(as_bits(plan.addend.rows, plan.addend.grid)))
 
 
-def _product_with(x: Grid, factors: Ints, y: Grid) -> Parts:
+def _product_with(x: Grid, factors: Ints, y: Grid, family: Family) -> Parts:
     """One lane's product: multipliers, the sum of partial products, a register behind."""
     m = Grid(int(factors.min()), int(factors.max()))
     bits = min(product_bits(x, m), y.bits)
@@ -115,16 +91,16 @@ def _product_with(x: Grid, factors: Ints, y: Grid) -> Parts:
         if size & (size - 1) == 0:
             return Parts(ff=bits if size else 0)
         bits -= trailing_zeros(size, bits)
-    sign = has_sign(x) or has_sign(m)
-    wide = max(signed_width(grid) if sign else grid.bits for grid in (x, m))
-    return Parts({"partial": bits if wide > 18 else 0}, ff=bits, dsp=multipliers(x, m))
+    dsp = multipliers(x, m, family)
+    lut = {"partial": bits * cuts(x, m, family)} if dsp else soft_product(x, m)
+    return Parts(lut, ff=bits, dsp=dsp)
 
 
 @features.register
-def _(op: Table, place: Place) -> Features:
+def _(op: Table, place: Place, family: Family) -> Features:
     contents, grid = contents_of(op, place), place.output.grid
     lanes = [as_bits(values[:, None], grid) for values in contents.words]
-    memories = [_lookup(bits) for bits in lanes]
+    memories = [rom(bits, family) for bits in lanes]
     # What steers muxes between blocks is the same in all lanes where it is the group's number.
     steering = memories[0].ff if memories[0].bram else 0
     again = steering * (len(lanes) - 1) if steering <= count_bits(contents.groups) else 0
@@ -137,22 +113,7 @@ def _(op: Table, place: Place) -> Features:
     return Features("Table", parts)
 
 
-def _lookup(bits: np.ndarray) -> Parts:
-    """A lane's memory; in logic each column is a function of the input's bits.
-
-    Up to seven bits, eight LUT4s are joined by the muxes beside them.
-    """
-    memory = rom(bits)
-    if memory.bram:
-        return memory
-    whole = np.pad(bits, ((0, -len(bits) % 16), (0, 0)), mode="edge")
-    blocks = whole.reshape(-1, 16, bits.shape[1]).swapaxes(1, 2)
-    functions = np.unique(blocks.reshape(-1, 16), axis=0)
-    entries, kept = int(functions.any(1).sum() - functions.all(1).sum()), distinct(bits)
-    return gates(kept, entries=entries, joins=kept * max(0, len(blocks) - 8))
-
-
 @features.register
-def _(op: Add, place: Place) -> Features:
+def _(op: Add, place: Place, family: Family) -> Features:
     bits = place.fold.pe * place.output.grid.bits
     return Features("Add", gates(1 + bits, constant=1, sum=bits))

@@ -1,131 +1,215 @@
-"""Features of the matrix-vector units: rows of lanes, their sums, and the memory of weights."""
+"""Features of the matrix-vector units: the steps of `lanes`, their registers, and the memories."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from itertools import groupby, pairwise
 
-from ..models.fixed import Grid
+import numpy as np
+from amaranth.hdl import Shape
+
+from ..models.fixed import Grid, Ints, signed
 from ..models.ops import DepthwiseDot, Dot
-from .cost_parts import (
-    Features,
-    Parts,
-    as_bits,
-    counting,
-    distinct,
-    features,
-    gates,
-    ram,
-    rom,
-    together,
-)
-from .cost_sums import multipliers, product_bits, sum_bits, sum_of
+from .adder_graph import digit_counts
+from .constant_dot import adders_in_stage, constant_stages, graph_of, is_constant
+from .cost_families import Family, cuts, multipliers
+from .cost_memory import as_bits, large_rom, ram, registered, rom
+from .cost_parts import Features, Parts, counting, features, gates, together
+from .cost_sums import soft_product, sum_of
 from .depthwise_dot import plan as depthwise_plan
 from .dot import Plan, folded, plan, weight_rows
-from .unit import Place
+from .elastic import accumulator
+from .lanes import Lanes
+from .sums import groups
+from .unit import Fold, Place
 
-
-@dataclass(frozen=True)
-class Row:
-    """The arithmetic of one row's lanes: its kind, features, width of the sum and multipliers.
-
-    once: features that all rows share.
-    reused: bits of lanes whose LUTs have no room for the mux between new and buffered inputs.
-    """
-
-    kind: str
-    lut: Mapping[str, float]
-    width: int
-    dsp: int = 0
-    once: Mapping[str, float] = field(default_factory=dict[str, float])
-    reused: int = 0
-
-    def times(self, rows: int) -> Parts:
-        """So many rows beside one another."""
-        many = {name: value * rows for name, value in self.lut.items()}
-        return Parts(many, dsp=self.dsp * rows) + Parts(self.once)
-
-
-def row(x: Grid, w: Grid, simd: int, acc: int) -> Row:
-    """What one row of `simd` lanes takes; the datapaths are those of `dot.lanes`."""
-    if w.bipolar and x.bipolar:
-        width = sum_bits([(1, False)] * simd)
-        return Row("xnor", {"lanes": simd, **_popcount(simd, width)}, width)
-    if w.bipolar and (x.lo, x.hi) == (-1, 1):
-        width = sum_bits([(1, False)] * simd)
-        # Valid inputs are counted once; each row subtracts that from its own count.
-        count = _popcount(simd, width)
-        return Row("masked", {"lanes": simd, "both": width + 2, **count}, width + 2, once=count)
-    if w.bipolar or (w.lo, w.hi) == (-1, 1):
-        wide = x.bits + (0 if x.signed else 1)
-        width = sum_bits([(wide, True)] * simd, acc)
-        lut = {"lanes": simd * wide, **sum_of((simd,) * width)}
-        kind = "signs" if w.bipolar else "ternary"
-        return Row(kind, lut, width, reused=simd * x.bits)
-    product = product_bits(x, w)
-    width = sum_bits([(product, x.signed or x.bipolar or w.signed)] * simd, acc)
-    return Row("multiply", sum_of((simd,) * width), width, simd * multipliers(x, w))
-
-
-def _popcount(count: int, width: int) -> Mapping[str, float]:
-    return sum_of((count, *[0] * (width - 1)))
-
-
-def _accumulator_bits(grid: Grid) -> int:
-    return grid.bits + (0 if grid.signed else 1)
+Shapes = tuple[Shape, ...]
+SEARCHED = 1024
+"""Signed digits up to which an adder graph is searched for an estimate: a fraction of a second."""
 
 
 @features.register
-def _(op: Dot, place: Place) -> Features:
-    fold, grid, x = place.fold, place.output.grid, place.inputs[0].grid
+def _(op: Dot, place: Place, family: Family) -> Features:
+    if is_constant(op, place):
+        return _adder_graph(op, place)
+    fold, x, made = place.fold, place.inputs[0].grid, plan(op, place)
     rows, columns = folded(op, fold)
-    acc = _accumulator_bits(grid)
-    one = row(x, op.grid, fold.simd, acc)
     beat = x.bits * fold.simd
-    made = plan(op, place)
-    buffer = ram(beat, columns, one_address=True) + gates(1, input=beat) if rows > 1 else Parts()
+    reuse = Parts()
+    if rows > 1:
+        reuse = ram(beat, columns, family, one_address=True) + gates(1, input=beat)
     parts = together(
-        gates(2 * made.stages + beat, constant=1),
+        gates(2 * made.stages + beat, constant=1, stages=made.stages),
         counting(columns, rows, rows * columns),
-        rom(as_bits(weight_rows(op, fold), op.grid)),
-        buffer,
-        one.times(fold.pe),
-        gates(reused=fold.pe * one.reused if rows > 1 else 0),
-        _starts(op, place, made),
-        Parts(
-            {"accumulate": fold.pe * acc}, ff=sum(made.held(fold.pe)) + fold.pe * (acc + grid.bits)
-        ),
+        _weights(op, made, fold, family),
+        reuse,
+        _arithmetic(made, fold.pe, family),
+        gates(fold.pe * place.output.grid.bits),
+        _starts(op, place, made, family),
     )
     # Without folding the weights are constants, into which Yosys looks deeply: a kind of its own.
     unrolled = ".unrolled" if rows * columns == 1 else ""
-    return Features(f"Dot.{one.kind}{unrolled}", parts)
-
-
-def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan) -> Parts:
-    """The memory of what accumulators start from, its counter, and the register behind it."""
-    values = made.lanes.starts(op.weights)
-    if (values == values[0]).all():
-        return Parts()
-    values = values.reshape(-1, place.fold.pe)
-    bits = as_bits(values, Grid(0, int(values.max())))
-    held = gates(distinct(bits)) if made.stages > 2 else Parts()
-    return rom(bits) + counting(len(values)) + held
+    return Features(f"Dot.{made.lanes.kind}{unrolled}", parts)
 
 
 @features.register
-def _(op: DepthwiseDot, place: Place) -> Features:
-    pe, grid, x = place.fold.pe, place.output.grid, place.inputs[0].grid
+def _(op: DepthwiseDot, place: Place, family: Family) -> Features:
+    pe, made = place.fold.pe, depthwise_plan(op, place)
     channels, taps = op.weights.shape
-    groups, acc = channels // pe, _accumulator_bits(grid)
-    one = row(x, op.grid, 1, acc)
-    beat = x.bits * pe
-    made = depthwise_plan(op, place)
+    held = channels // pe
+    one = _arithmetic(made, 1, family)
+    words = op.weights.T.reshape(taps * held, pe)
     parts = together(
-        gates(3 * made.stages - 2 + beat, constant=1),
-        counting(groups, taps, groups * taps),
-        rom(as_bits(op.weights.T.reshape(taps * groups, pe), op.grid)),
-        one.times(pe),
-        _starts(op, place, made),
-        Parts({"accumulate": pe * acc}, ff=pe * (sum(made.held) + acc * groups + grid.bits)),
+        gates(3 * made.stages - 2 + place.inputs[0].grid.bits * pe, constant=1, stages=made.stages),
+        counting(held, taps, held * taps),
+        rom(as_bits(words, op.grid), family),
+        # Each lane has its own datapath, and running sums of all groups of channels.
+        one * pe,
+        gates(pe * accumulator(place.output.grid).width * (held - 1)),
+        gates(pe * place.output.grid.bits),
+        _starts(op, place, made, family),
     )
     return Features("DepthwiseDot", parts)
+
+
+def _weights(op: Dot, made: Plan, fold: Fold, family: Family) -> Parts:
+    """The memory of weights, whose bits are only made where they matter."""
+    rows, columns = folded(op, fold)
+    lanes, first = made.lanes, made.lanes.steps[0]
+    width = lanes.simd * lanes.stored.bits * first.rows
+
+    def bits() -> np.ndarray:
+        return as_bits(lanes.words(weight_rows(op, fold)), lanes.stored)
+
+    return large_rom(rows * columns, width, bits, family)
+
+
+def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan, family: Family) -> Parts:
+    """The memory of what accumulators start from, its counter, and the register behind it."""
+    pe, lanes = place.fold.pe, made.lanes
+    # Pairs differ by the lanes that are added in pairs; all others start alike in every folding.
+    alike = replace(lanes, rows=min(lanes.rows, 2), simd=lanes.simd if lanes.kind == "pairs" else 1)
+    values = _start_values(op, alike).reshape(-1, pe)
+    if (values == values[0, 0]).all():
+        return Parts()
+    bits = as_bits(values, Grid(0, int(values.max())))
+    behind = gates(registered(bits)) if made.stages > 2 else Parts()
+    return counting(len(values)) + rom(bits, family) + behind
+
+
+@lru_cache(maxsize=64)
+def _start_values(op: Dot | DepthwiseDot, lanes: Lanes) -> Ints:
+    return lanes.starts(op.weights)
+
+
+def _arithmetic(made: Plan, rows: int, family: Family) -> Parts:
+    """Lanes, sums and accumulators of so many rows, and the registers between their stages."""
+    # Rows are alike, except for a single one, and for pairs of them that are packed.
+    few = rows if rows == 1 else 2 + rows % 2
+    shared, some = _shared_and_rows(Plan(replace(made.lanes, rows=few), made.at), family)
+    lut = {name: value * rows / few for name, value in some.lut.items()}
+    return shared + Parts(lut, ff=some.ff * rows // few, dsp=some.dsp * rows // few)
+
+
+@lru_cache(maxsize=1024)
+def _shared_and_rows(made: Plan, family: Family) -> tuple[Parts, Parts]:
+    """What all rows share, and what the rows take together."""
+    lanes = made.lanes
+    shared, lut = Counter[str](), Counter[str]()
+    dsp = 0
+    for step, behind in pairwise(lanes.steps):
+        given = step.rows * sum(shape.width for shape in behind.row)
+        if step.name == "pairs":
+            # Sums and differences of two inputs.
+            shared["pairs"] += sum(shape.width for shape in behind.shared)
+        elif step.name == "lanes" and lanes.kind == "multiply":
+            x, w, count = lanes.inputs, lanes.weights, lanes.simd * step.rows
+            if lanes.pack:
+                w = signed(lanes.pack.low + lanes.stored.bits - w.bits)
+            dsp = count * multipliers(x, w, family)
+            if dsp:
+                lut["partial"] += cuts(x, w, family) * given
+            else:
+                lut.update((Parts(soft_product(x, w)) * count).lut)
+        elif step.name == "split":
+            # A low part that is negative has borrowed from the high one.
+            lut["split"] += given if lanes.pack and lanes.pack.sum.signed else 0
+        elif step.name in ("lanes", "both"):
+            lut[step.name] += given
+    for times, columns, rows in _sums(made):
+        (lut if rows else shared).update((Parts(sum_of(columns)) * (times * (rows or 1))).lut)
+    lut["accumulate"] += lanes.rows * lanes.width
+    starts = [lanes.steps[made.at.index(k)] for k in range(2, made.stages)]
+    once = sum(shape.width for step in starts for shape in step.shared)
+    held = sum(step.bits for step in starts) - once + lanes.rows * lanes.width
+    return Parts(dict(shared), ff=once), Parts(dict(lut), ff=held, dsp=dsp)
+
+
+def _sums(made: Plan) -> Iterator[tuple[int, tuple[int, ...], int]]:
+    """Sums that Yosys makes as one, since no register cuts them: how many, and their columns.
+
+    The last of each: in how many rows; 0 where they are made once for all rows.
+    """
+    steps = list(zip(made.lanes.steps, made.at, strict=True))
+    for (name, _), run in groupby(enumerate(steps), lambda item: (item[1][0].name, item[1][1])):
+        places = [place for place, _ in run]
+        if name not in ("packed", "sums"):
+            continue
+        inside, after = [steps[place][0] for place in places], steps[places[-1] + 1][0]
+        rows = inside[0].rows
+        yield from ((n, c, rows) for n, c in _joined([s.row for s in inside], after.row))
+        if inside[0].shared:
+            yield from ((n, c, 0) for n, c in _joined([s.shared for s in inside], after.shared))
+
+
+def _joined(layers: list[Shapes], after: Shapes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """How many terms of the first layer each sum of the last one adds, and in which columns."""
+    counts = [1] * len(layers[0])
+    for shapes in layers:
+        counts = [sum(group) for group in _grouped(counts, shapes)]
+    bit, width = layers[0][0].width == 1, max(shape.width for shape in after)
+    for terms, times in Counter(counts).items():
+        columns = (terms, *[0] * (width - 1)) if bit else (terms,) * width
+        yield times, columns
+
+
+def _grouped(counts: list[int], shapes: Shapes) -> Iterator[list[int]]:
+    at = 0
+    for group in groups(shapes, shapes):
+        yield counts[at : at + len(group)]
+        at += len(group)
+
+
+def _adder_graph(op: Dot, place: Place) -> Features:
+    """Constants without a memory; a graph that takes long to find is only counted in digits."""
+    out = gates(constant_stages(op, place) + sum(_row_bits(op, place)), constant=1)
+    count = int(digit_counts(op.weights).sum())
+    if count > SEARCHED:
+        bits = place.output.grid.bits * max(0, count - len(op.weights))
+        return Features(
+            "Dot.graph.large", out + gates(bits // 2, chains=bits // 2, sums=count // 2)
+        )
+    graph, levels = graph_of(op, place), adders_in_stage(place)
+    stages = [max(depth - 1, 0) // levels for depth in graph.depths]
+    last = list(stages)
+    for number, adder in enumerate(graph.adders, len(graph.grids) - len(graph.adders)):
+        for operand in (adder.a, adder.b):
+            last[operand] = max(last[operand], stages[number])
+    for output in graph.outputs:
+        if output.node >= 0:
+            last[output.node] = constant_stages(op, place) - 1
+    held = [
+        (end - stage) * grid.bits
+        for stage, end, grid in zip(stages, last, graph.grids, strict=True)
+    ]
+    return Features("Dot.graph", out + gates(sum(held), chains=graph.bits, sums=len(graph.adders)))
+
+
+def _row_bits(op: Dot, place: Place) -> list[int]:
+    """Bits of each result, of which those that constants decide fall away."""
+    nonzero = op.weights[np.any(op.weights != 0, axis=1)]
+    low = [int(np.bitwise_or.reduce(row) & -np.bitwise_or.reduce(row)) for row in nonzero]
+    return [place.output.grid.bits - (value.bit_length() - 1) for value in low]

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 
 from ..models.fixed import Grid, Ints
 from ..models.ops import Requantise
-from .cost_parts import (
-    Features,
-    Parts,
-    as_bits,
-    counting,
-    features,
-    gates,
-    registered,
-    rom,
-    together,
-    trailing_zeros,
-)
-from .cost_sums import has_sign, multipliers, product_bits, signed_width
+from .cost_families import Family, cuts, has_sign, multipliers
+from .cost_memory import as_bits, registered, rom
+from .cost_parts import Features, Parts, counting, features, gates, together, trailing_zeros
+from .cost_sums import product_bits, soft_product
 from .requantise import Plan, plan_of
 from .unit import Place
 
@@ -30,16 +20,16 @@ WORD = 64
 
 
 @features.register
-def _(op: Requantise, place: Place) -> Features:
+def _(op: Requantise, place: Place, family: Family) -> Features:
     plan = plan_of(op, place)
-    lanes = [_Lane(op, place, plan, k) for k in range(place.fold.pe)]
+    lanes = [_Lane(op, place, family, plan, k) for k in range(place.fold.pe)]
     factors = [] if plan.factor.fixed else [lane.factor_bits for lane in lanes]
     addends = [] if plan.addend.fixed else [lane.addend_bits for lane in lanes]
     stored = [*factors, *addends]
     parts = together(
         gates(3, constant=1),
         counting(len(plan.factor.rows) if stored else 1),
-        rom(np.concatenate(stored, axis=1)) if stored else Parts(),
+        rom(np.concatenate(stored, axis=1), family) if stored else Parts(),
         gates(registered(np.concatenate(addends, axis=1)) if addends else 0),
         *(lane.parts() for lane in lanes),
     )
@@ -53,6 +43,7 @@ class _Lane:
 
     op: Requantise
     place: Place
+    family: Family
     plan: Plan
     index: int
 
@@ -70,7 +61,9 @@ class _Lane:
         if self.wires:
             return Parts(lut, ff=2 * product + self.output)
         ff = self.x.bits + product + self.output
-        dsp = multipliers(self.x, self.factor)
+        dsp = multipliers(self.x, self.factor, self.family)
+        if not dsp:
+            return Parts({**lut, **soft_product(self.x, self.factor)}, ff=ff)
         return Parts({**lut, "partial": self.partial}, ff=ff, dsp=dsp)
 
     # What is multiplied.
@@ -109,10 +102,8 @@ class _Lane:
 
     @property
     def partial(self) -> int:
-        """Bits of partial products that are added: of an operand beyond 18 bits."""
-        signed = has_sign(self.x) or has_sign(self.factor)
-        beyond = (signed_width(self.x) if signed else self.x.bits) - 18
-        return ceil(max(0, beyond) / (17 if signed else 18)) * self.product
+        """Bits of partial products that are added: of an operand too wide for one multiplier."""
+        return cuts(self.x, self.factor, self.family) * self.product
 
     @property
     def factor_bits(self) -> np.ndarray:

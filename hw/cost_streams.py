@@ -7,17 +7,9 @@ import numpy as np
 from ..models.ops import Concatenate, MaxPool, Select, SumPool, TopK, Window
 from .concatenate import turns
 from .convert import Narrow, Widen
-from .cost_parts import (
-    Features,
-    Parts,
-    count_bits,
-    counting,
-    features,
-    gates,
-    logic_tables,
-    ram,
-    together,
-)
+from .cost_families import Family
+from .cost_memory import logic, ram
+from .cost_parts import Features, Parts, count_bits, counting, features, gates, together
 from .fifo import Fifo
 from .fork import Fork
 from .select import emitting
@@ -26,12 +18,12 @@ from .window import Buffered, Walk, padded_somewhere, walk_of
 
 
 @features.register
-def _(op: Window, place: Place) -> Features:
-    return features(Buffered(op), place)
+def _(op: Window, place: Place, family: Family) -> Features:
+    return features(Buffered(op), place, family)
 
 
 @features.register
-def _(op: Buffered, place: Place) -> Features:
+def _(op: Buffered, place: Place, family: Family) -> Features:
     walk, depth = walk_of(op, place)
     window, (height, width, _) = op.op, place.inputs[0].shape
     beat = ports(op, place).inputs[0].width
@@ -43,7 +35,7 @@ def _(op: Buffered, place: Place) -> Features:
     parts = together(
         gates(1 + (1 if padded else 0), constant=1),
         counting(*_live_counters(walk, padded)),
-        ram(beat, depth),
+        ram(beat, depth, family),
         gates(2 * address, address=address),
         gates(ahead + held, balance=ahead + held),
         gates(2 * padding, padding=padding),
@@ -92,7 +84,7 @@ def _padding_bits(window: Window, height: int, width: int) -> int:
 
 
 @features.register
-def _(op: MaxPool, place: Place) -> Features:
+def _(op: MaxPool, place: Place, family: Family) -> Features:
     pe, bits = place.fold.pe, place.output.grid.bits
     # One bit is an or; up to 4 bits are compared in LUTs, more in a carry chain.
     size = {"single": pe} if bits == 1 else {"narrow" if bits <= 4 else "wide": pe * bits}
@@ -101,7 +93,7 @@ def _(op: MaxPool, place: Place) -> Features:
 
 
 @features.register
-def _(op: SumPool, place: Place) -> Features:
+def _(op: SumPool, place: Place, family: Family) -> Features:
     pe, bits = place.fold.pe, place.output.grid.bits
     parts = gates(constant=1, lanes=pe, sum=pe * bits)
     return Features("SumPool", _pooling(op, place) + parts)
@@ -114,7 +106,7 @@ def _pooling(op: MaxPool | SumPool, place: Place) -> Parts:
 
 
 @features.register
-def _(op: Concatenate, place: Place) -> Features:
+def _(op: Concatenate, place: Place, family: Family) -> Features:
     bits = place.fold.pe * place.output.grid.bits
     others = len(place.inputs) - 1
     choice = {"two" if others == 1 else "more": bits * others}
@@ -123,19 +115,18 @@ def _(op: Concatenate, place: Place) -> Features:
 
 
 @features.register
-def _(op: Select, place: Place) -> Features:
+def _(op: Select, place: Place, family: Family) -> Features:
     beats = emitting(op, place)[:, None]
-    tables = logic_tables(beats)
     parts = together(
         gates(1 + ports(op, place).outputs[0].width, constant=1),
         counting(len(beats)),
-        Parts({"table": tables, "select": max(0, tables - 2)}),
+        logic(beats, family),
     )
     return Features("Select", parts)
 
 
 @features.register
-def _(op: TopK, place: Place) -> Features:
+def _(op: TopK, place: Place, family: Family) -> Features:
     edge, simd = place.inputs[0], place.fold.simd
     value, index = edge.grid.bits, place.output.grid.bits
     beats = edge.channels // simd
@@ -164,26 +155,26 @@ def _link_bits(place: Place, lanes: int) -> int:
 
 
 @features.register
-def _(op: Fifo, place: Place) -> Features:
+def _(op: Fifo, place: Place, family: Family) -> Features:
     width = _link_bits(place, place.fold.pe)
     depth = op.depth - 1 if op.deep else op.depth
     level = op.depth.bit_length()
     parts = together(
         gates(level + (1 if op.deep else 0), constant=1, level=level),
         counting(depth, depth),
-        ram(width, depth, clocked=op.deep),
+        ram(width, depth, family, clocked=op.deep),
     )
     return Features("Fifo.deep" if op.deep else "Fifo.shallow", parts)
 
 
 @features.register
-def _(op: Fork, place: Place) -> Features:
+def _(op: Fork, place: Place, family: Family) -> Features:
     width = _link_bits(place, place.fold.pe)
-    return Features("Fork", gates(width + op.branches, **{f"branches{op.branches}": 1}))
+    return Features("Fork", gates(width + op.branches, branches=op.branches))
 
 
 @features.register
-def _(op: Widen, place: Place) -> Features:
+def _(op: Widen, place: Place, family: Family) -> Features:
     wide = _link_bits(place, place.fold.pe)
     narrow = _link_bits(place, place.fold.simd)
     parts = gates(1 + 2 * wide - narrow, constant=1)
@@ -191,7 +182,7 @@ def _(op: Widen, place: Place) -> Features:
 
 
 @features.register
-def _(op: Narrow, place: Place) -> Features:
+def _(op: Narrow, place: Place, family: Family) -> Features:
     wide = _link_bits(place, place.fold.simd)
     times = place.fold.simd // place.fold.pe
     parts = gates(1 + wide, constant=1, word=wide)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
-from math import ceil
 
 from ..models.fixed import Grid
-from .cost_parts import Parts
 
 
 @cache
@@ -50,50 +48,22 @@ def _summands(left: list[int]) -> tuple[list[list[bool]], int]:
     return words, spare
 
 
-def repeated(lut: Mapping[str, float], times: int) -> Parts:
-    """The same features so many times."""
-    return Parts({name: value * times for name, value in lut.items()})
+@cache
+def soft_product(x: Grid, w: Grid) -> Mapping[str, float]:
+    """Features of a product in LUTs: its partial products, and their sum.
 
-
-def sum_bits(widths: Sequence[tuple[int, bool]], most: int | None = None) -> int:
-    """Width of `elastic.tree_sum` of terms (width, signed)."""
-    level = list(widths)
-    while len(level) > 1:
-        pairs = [_pair(a, b, most) for a, b in zip(level[::2], level[1::2], strict=False)]
-        level = pairs + level[len(pairs) * 2 :]
-    return level[0][0]
-
-
-def _pair(a: tuple[int, bool], b: tuple[int, bool], most: int | None) -> tuple[int, bool]:
-    sign = a[1] or b[1]
-    width = 1 + max(w + (1 if sign and not s else 0) for w, s in (a, b))
-    return (width if most is None else min(width, most)), sign
+    w: what holds the factors; a range of one number is a constant, of which the ones count.
+    """
+    ones = [bool(w.lo >> k & 1) for k in range(w.bits)] if w.lo == w.hi else [True] * w.bits
+    columns = [0] * product_bits(x, w)
+    for place in range(x.bits):
+        for shift in range(w.bits):
+            columns[min(place + shift, len(columns) - 1)] += ones[shift]
+    whole = sum_of(tuple(columns))
+    gates = 0 if w.lo == w.hi else x.bits * w.bits
+    return {"ands": gates, "fulls": whole["adders"], "ends": whole["carry"] + whole["short"]}
 
 
 def product_bits(x: Grid, w: Grid) -> int:
     """Width of a product as Amaranth makes it."""
     return (2 if x.bipolar else x.bits) + w.bits
-
-
-def multipliers(x: Grid, w: Grid) -> int:
-    """MULT18X18Ds of one product; wider operands are cut in parts of 17 bits (`mul2dsp`).
-
-    Two operands that are never negative are cut in parts of 18.
-    """
-    most = 17 if has_sign(x) or has_sign(w) else 18
-
-    def parts(grid: Grid) -> int:
-        # A part of one bit is multiplied in LUTs, and of two where one is the sign.
-        return max(1, ceil((grid.bits - 1 if most == 18 else signed_width(grid) - 2) / most))
-
-    return parts(x) * parts(w)
-
-
-def has_sign(grid: Grid) -> bool:
-    """Whether the numbers of a grid are signed."""
-    return grid.signed or grid.bipolar
-
-
-def signed_width(grid: Grid) -> int:
-    """Bits of the numbers of a grid in two's complement."""
-    return 2 if grid.bipolar else grid.bits + (0 if grid.signed else 1)

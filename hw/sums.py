@@ -13,7 +13,7 @@ from functools import reduce
 from operator import add
 from typing import TypeVar
 
-from amaranth.hdl import Module, Shape, Signal, Value, unsigned
+from amaranth.hdl import Module, Shape, Signal, Value
 
 GATE, CHAIN, MULTIPLY, READ = 1, 2, 5, 4
 """Levels of a function of few bits, of a carry chain, of a multiplier, of a block RAM's read.
@@ -28,7 +28,8 @@ Item = TypeVar("Item")
 
 def groups(terms: Sequence[Item], shapes: Sequence[Shape]) -> list[Sequence[Item]]:
     """The terms that one layer adds together."""
-    size = 3 if all(shape == unsigned(1) for shape in shapes) else 2
+    bits = all(shape.width == 1 and not shape.signed for shape in shapes)
+    size = 3 if bits else 2
     return [terms[k : k + size] for k in range(0, len(terms), size)]
 
 

