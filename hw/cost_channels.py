@@ -28,19 +28,23 @@ from .unit import Place
 def _(op: Scale, place: Place, family: Family) -> Features:
     pe, x, plan = place.fold.pe, place.inputs[0].grid, plan_of(op, place)
     outputs = _scaled_bits(op, place, plan)
+    # A carry chain may take cells of two bits.
+    chains = sum(-(-bits // family.chain) * family.chain for bits in outputs)
+    sums = gates(sum(outputs), sum=chains if plan.adds else 0)
+    reads = gates(pe * x.bits if plan.stages > 1 else 0)
     parts = together(
-        gates(plan.stages + sum(outputs), constant=1),
-        # A carry chain may take cells of two bits.
-        gates(
-            sum=sum(-(-bits // family.chain) * family.chain for bits in outputs) if plan.adds else 0
-        ),
-        gates(pe * x.bits if plan.stages > 1 else 0),
+        gates(plan.stages, constant=1),
         counting(len(plan.factor.rows) if plan.stored else 1),
         _stored(plan, family),
     )
     if plan.sizes:
-        return Features("Scale.shifts", parts + shifting(x, plan))
-    return Features("Scale.multiply", parts + _multiplying(x, plan, place.output.grid, family))
+        return Features("Scale.shifts", parts + sums + reads + shifting(x, plan))
+    made = _multiplying(x, plan, place.output.grid, family)
+    if family.packs and made.dsp:
+        # Multipliers take the registers around them, and add.
+        ends = gates(sum(outputs)) if plan.adds else Parts()
+        return Features("Scale.multiply", parts + ends + Parts(made.lut, dsp=made.dsp))
+    return Features("Scale.multiply", parts + sums + reads + made)
 
 
 def _stored(plan: Plan, family: Family) -> Parts:

@@ -19,7 +19,7 @@ class Cell:
     cost: its price to `memory_libmap`, of which `scaled` falls with the bits that are not used;
     counts: block RAMs, or LUTs, that it takes; byte: bits of one write enable (0: the whole word);
     old: a read beside a write of the same word gives the old one, by itself; shared: it does so
-    where both have one address.
+    where both have one address (LUT memory: it is only for those).
     """
 
     address: int
@@ -98,6 +98,9 @@ FAMILIES: Mapping[str, Family] = {
             Cell(5, (6,), 8, 4, scaled=7),
             Cell(6, (3,), 8, 4, scaled=7),
             Cell(5, (1,), 2, 2, scaled=2),
+            # With one address for both ports.
+            Cell(5, (8,), 8, 4, scaled=8, shared=True),
+            *(Cell(6 + k, (1,), 2 << k, 1 << k, scaled=2 << k, shared=True) for k in range(3)),
         ),
         (Multiplier(25, 18, 1, 2, 9, signed=True),),
         inputs=6,

@@ -139,21 +139,31 @@ def _shared_and_rows(made: Plan, family: Family) -> tuple[Parts, Parts]:
             lut["split"] += given if lanes.pack and lanes.pack.sum.signed else 0
         elif step.name in ("lanes", "both"):
             lut[step.name] += given
-    for times, columns, rows in _sums(made):
+    for times, columns, rows in _sums(made, 1 if dsp and family.packs else 0):
         (lut if rows else shared).update((Parts(sum_of(columns)) * (times * (rows or 1))).lut)
     lut["accumulate"] += lanes.rows * lanes.width
     starts = [lanes.steps[made.at.index(k)] for k in range(2, made.stages)]
     once = sum(shape.width for step in starts for shape in step.shared)
     held = sum(step.bits for step in starts) - once + lanes.rows * lanes.width
+    if dsp and family.packs:
+        # Into a multiplier go the registers in front of it and behind it, and a first sum.
+        if lanes.pack and starts[0].name == "lanes":
+            # But for a packed word, whose sign stands in many places.
+            held += starts[0].rows * sum(shape.width for shape in starts[0].row)
+        held -= sum(step.bits for step in starts[: 3 if lanes.simd > 1 else 2])
+        if made.at[0] == 1:
+            held -= sum(shape.width for shape in lanes.steps[0].shared)
     return Parts(dict(shared), ff=once), Parts(dict(lut), ff=held, dsp=dsp)
 
 
-def _sums(made: Plan) -> Iterator[tuple[int, tuple[int, ...], int]]:
+def _sums(made: Plan, packed: int) -> Iterator[tuple[int, tuple[int, ...], int]]:
     """Sums that Yosys makes as one, since no register cuts them: how many, and their columns.
 
-    The last of each: in how many rows; 0 where they are made once for all rows.
+    The last of each: in how many rows; 0 where they are made once for all rows.  packed: layers
+    that multipliers add.
     """
     steps = list(zip(made.lanes.steps, made.at, strict=True))
+    steps = steps[:1] + steps[1 + packed :]
     for (name, _), run in groupby(enumerate(steps), lambda item: (item[1][0].name, item[1][1])):
         places = [place for place, _ in run]
         if name not in ("packed", "sums"):

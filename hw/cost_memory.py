@@ -168,7 +168,8 @@ def ram(
     that by itself, registers for the address and two words, and muxes, stand around it.
     """
     block = _block_ram(width, depth, family, one_address) if clocked else None
-    cells = [m for cell in family.cells for m in _mapped(cell, width, depth, True)]
+    fitting = [cell for cell in family.cells if one_address or not cell.shared]
+    cells = [m for cell in fitting for m in _mapped(cell, width, depth, True)]
     cell = min(cells, default=None)
     logic = float(width * depth)
     in_cells = cell.cost + EMULATION_COST if cell else logic

@@ -26,11 +26,12 @@ def _(op: Requantise, place: Place, family: Family) -> Features:
     factors = [] if plan.factor.fixed else [lane.factor_bits for lane in lanes]
     addends = [] if plan.addend.fixed else [lane.addend_bits for lane in lanes]
     stored = [*factors, *addends]
+    inside = any(lane.inside for lane in lanes)
     parts = together(
         gates(3, constant=1),
         counting(len(plan.factor.rows) if stored else 1),
         rom(np.concatenate(stored, axis=1), family) if stored else Parts(),
-        gates(registered(np.concatenate(addends, axis=1)) if addends else 0),
+        gates(registered(np.concatenate(addends, axis=1)) if addends and not inside else 0),
         *(lane.parts() for lane in lanes),
     )
     wires = all(lane.wires for lane in lanes)
@@ -52,7 +53,7 @@ class _Lane:
         product = max(0, self.product - max(self.unread, self.zeros))
         high, low = self.clamps
         lut = {
-            "sum": max(0, self.sums.bits - self.passed) if self.product else 0,
+            "sum": max(0, self.sums.bits - self.passed) * (not self.inside) if self.product else 0,
             "even": self.even,
             "high": high,
             "low": low,
@@ -64,7 +65,15 @@ class _Lane:
         dsp = multipliers(self.x, self.factor, self.family)
         if not dsp:
             return Parts({**lut, **soft_product(self.x, self.factor)}, ff=ff)
-        return Parts({**lut, "partial": self.partial}, ff=ff, dsp=dsp)
+        return Parts(
+            {**lut, "partial": self.partial}, ff=self.output if self.inside else ff, dsp=dsp
+        )
+
+    @property
+    def inside(self) -> bool:
+        """Whether a multiplier takes the registers around it and adds, as those of Xilinx do."""
+        packs = self.family.packs and not self.wires
+        return packs and multipliers(self.x, self.factor, self.family) > 0
 
     # What is multiplied.
 
