@@ -121,13 +121,14 @@ class _Search:
         least = {name: instance.least_depth for name, instance in self.buffers.items()}
         self.composer = design.composer.deepened(least)
         self.interval = design.interval
-        self.free, settled = self._free(self.composer)
+        self.free, settled = self.unbounded(self.composer)
         while settled.ratio is not None:
             self.interval = ceil(settled.ratio)
-            self.free, settled = self._free(self.composer)
+            self.free, settled = self.unbounded(self.composer)
         self.freely = settled.times
 
-    def _free(self, composer: Composer) -> tuple[Steady, Settled]:
+    def unbounded(self, composer: Composer) -> tuple[Steady, Settled]:
+        """The steady state without bounds, of FIFOs in the forms that they have."""
         steady = Steady(composer, self.interval)
         return steady, steady.settle(steady.early())
 
@@ -154,7 +155,7 @@ class _Search:
 
     def steady(self, depths: Mapping[str, int]) -> Steady:
         """The design with these depths, each FIFO in the form that it will have."""
-        deep = {name: _UNBOUNDED for name, depth in depths.items() if self._is_deep(name, depth)}
+        deep = {name: _UNBOUNDED for name, depth in depths.items() if self.is_deep(name, depth)}
         steady = (
             Steady(self.composer.deepened(deep), self.interval)
             if deep
@@ -164,7 +165,8 @@ class _Search:
             steady.bound(name, depth)
         return steady
 
-    def _is_deep(self, name: str, depth: int) -> bool:
+    def is_deep(self, name: str, depth: int) -> bool:
+        """Whether a buffer of this depth is a FIFO of the deep form."""
         return isinstance(self.buffers[name].op, Fifo) and depth > SHALLOW
 
     def sweep(self, depths: Depths, own: Depths, tell: Tell) -> Depths:
@@ -179,12 +181,12 @@ class _Search:
                 tell(f"buffers: {at} of {len(order)}, {self.bits(depths)} bits")
             if depths[name] == own[name]:
                 continue
-            if self._is_deep(name, depths[name]) and own[name] <= SHALLOW:
+            if self.is_deep(name, depths[name]) and own[name] <= SHALLOW:
                 trial = self.steady({**depths, name: SHALLOW})
                 settled = trial.settle(trial.early())
                 if settled.ratio is None:
                     steady, times, depths[name] = trial, settled.times, SHALLOW
-            low = max(own[name], SHALLOW + 1 if self._is_deep(name, depths[name]) else 0)
+            low = max(own[name], SHALLOW + 1 if self.is_deep(name, depths[name]) else 0)
             kept = times
 
             def keeps(
@@ -213,7 +215,7 @@ class _Search:
             depth = depths[name] - 1
             if depth < instance.least_depth:
                 continue
-            if self._is_deep(name, depths[name]) != self._is_deep(name, depth):
+            if self.is_deep(name, depths[name]) != self.is_deep(name, depth):
                 trial = self.steady({**depths, name: depth})
                 ratio = trial.settle(trial.early()).ratio
             else:
@@ -241,13 +243,13 @@ def _enough(search: _Search) -> Depths:
         wanted = {
             name: _UNBOUNDED
             for name, depth in depths.items()
-            if search._is_deep(name, depth) and name not in deep
+            if search.is_deep(name, depth) and name not in deep
         }
         if not wanted:
             return depths
         deep |= wanted
         composer = search.composer.deepened(deep)
-        steady, settled = search._free(composer)
+        steady, settled = search.unbounded(composer)
         times = settled.times
 
 
