@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from bitwright.codegen.folding import build
-from bitwright.hw.design import Design
+from bitwright.hw.buffers import buffered
+from bitwright.hw.design import Design, folding_choices
+from bitwright.hw.unit import Fold, Place, cycles
 from bitwright.models import zoo
 from bitwright.models.fixed import BINARY, signed, unsigned
 from bitwright.models.ops import (
@@ -25,7 +26,7 @@ from bitwright.models.program import INPUT, Edge, Node, Op, Program
 from bitwright.sim.random_program import draw
 
 RANDOM = 5
-LEAST_UNITS = 5
+LEAST_UNITS = 15
 """Units, links included, of a random design that is large enough to count."""
 
 
@@ -38,10 +39,26 @@ def designs(seed: int) -> dict[str, Callable[[], Design]]:
         if len(case.design.instances) >= LEAST_UNITS:
             made[f"random{number}"] = lambda case=case: case.design
         number += 1
-    for program, target in _programs(seed):
-        made[program.name] = lambda program=program, target=target: build(program, target)
-    shipped = zoo.programs()["digits-binary"]
-    return {**made, "digits-binary": lambda: build(shipped.load())}
+    shipped = zoo.programs()["digits-binary"].load()
+    for program, target in [*_programs(seed), (shipped, 2000)]:
+        made[program.name] = lambda program=program, target=target: _folded(program, target)
+    return made
+
+
+def _folded(program: Program, target: int) -> Design:
+    """Each layer with the fewest lanes that keep to a target: a folding that asks for no area."""
+    nodes = {node.name: node for node in program.nodes}
+
+    def least(name: str, choices: Iterable[Fold]) -> Fold:
+        node = nodes[name]
+        inputs = tuple(program.edges[source] for source in node.inputs)
+        every = [Place(inputs, program.edges[name], fold) for fold in choices]
+        spans = {place.fold: cycles(node.op, place) for place in every}
+        fast = [fold for fold, span in spans.items() if span <= max(target, min(spans.values()))]
+        return min(fast, key=lambda fold: (fold.pe * fold.simd, fold.pe))
+
+    folds = {name: least(name, choices) for name, choices in folding_choices(program).items()}
+    return buffered(Design(program, folds, {}))
 
 
 def _chain(name: str, edge: Edge, *ops: Op) -> Program:

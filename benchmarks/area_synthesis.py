@@ -35,6 +35,14 @@ BATCH = 6
 SECONDS = 3600
 AFTER_LIBRARY = {"ecp5": "coarse", "ice40": "flatten", "gowin": "coarse", "xc7": "prepare"}
 """The label of a family's script at which the design is there and the library has been read."""
+XC7_BLOCKS = "+/xilinx/brams_xc6v_map.v"
+XC7_LIBMAP = (
+    "memory_libmap -logic-cost-rom 0.015625 -lib +/xilinx/lutrams_xc5v.txt "
+    "-lib +/xilinx/brams_xc4v.txt -D HAS_SIZE_36 -D HAS_CASCADE -D HAS_MIXWIDTH_SDP -no-auto-huge"
+)
+"""The step of `synth_xilinx -family xc7` that places memories."""
+MAP_OPTIONS = "-nooverwrite -noblackbox -icells"
+"""How `techmap` reads its maps."""
 
 
 def areas(designs: list[Rtl], family: str, jobs: int, delay: int | None = RELAXED) -> list[Area]:
@@ -100,13 +108,29 @@ def _script(tops: list[str], family: str, delay: int | None) -> str:
         "delete empty",
         "design -save library",
     ]
+    if family == "xc7":
+        lines += ["design -reset", f"read_verilog {MAP_OPTIONS} {XC7_BLOCKS}", "design -save blocks"]
     for number, top in enumerate(tops):
         lines += [
             "design -load library",
             f"read_verilog {number}/{top}.v",
             f"hierarchy -check -top {top}",
             "proc",
-            f"{command} -top {top} -run {after}:",
+            *_mapped(f"{command} -top {top} -run", family),
             f"tee -q -o {number}.json stat -json",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _mapped(command: str, family: str) -> list[str]:
+    """The family's own script; for Xilinx 7 its block RAMs are read once, which takes seconds."""
+    after = AFTER_LIBRARY[family]
+    if family != "xc7":
+        return [f"{command} {after}:"]
+    return [
+        f"{command} {after}:map_memory",
+        XC7_LIBMAP,
+        "techmap -map +/xilinx/lutrams_xc5v_map.v",
+        "techmap -map %blocks",
+        f"{command} map_ffram:",
+    ]

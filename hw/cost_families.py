@@ -58,7 +58,8 @@ class Family:
     """A family: block RAMs, LUT memories, multipliers from small to large, inputs of a LUT.
 
     chain: bits of a carry chain that come as one; packs: registers beside a multiplier move into
-    it; joined: inputs that muxes beside the LUTs add to a table.
+    it; joined: inputs that muxes beside the LUTs add to a table; rom_bit: cost of a constant bit in
+    logic to `memory_libmap`.
     """
 
     blocks: tuple[Cell, ...]
@@ -68,6 +69,7 @@ class Family:
     chain: int = 1
     packs: bool = False
     joined: int = 0
+    rom_bit: float = 1 / 16
 
 
 NARROW = (1, 2, 4, 9, 18)
@@ -101,6 +103,7 @@ FAMILIES: Mapping[str, Family] = {
         inputs=6,
         packs=True,
         joined=2,
+        rom_bit=1 / 64,
     ),
 }
 

@@ -17,8 +17,8 @@ from .cost_families import Cell, Family
 from .cost_parts import Parts, count_bits
 from .elastic import in_block
 
-MUX_COST, EMULATION_COST, ROM_BIT_COST = 0.5, 2, 1 / 16
-"""Costs of a mux input, of a point of emulation, and of a constant bit in logic."""
+MUX_COST, EMULATION_COST = 0.5, 2
+"""Costs of a mux input and of a point of emulation."""
 EXACT = 1 << 15
 """Bits up to which the contents of a constant memory are looked into."""
 
@@ -72,7 +72,7 @@ def _block_rom(depth: int, width: int, family: Family, asked: bool) -> Parts | N
     if depth == 1 or width == 0:
         return Parts()
     best = min(m for cell in family.blocks for m in _mapped(cell, width, depth, False))
-    if not asked and best.cost + EMULATION_COST > width * depth * ROM_BIT_COST:
+    if not asked and best.cost + EMULATION_COST > width * depth * family.rom_bit:
         return None
     # Muxes between banks are steered by the high address bits, in registers.
     return Parts({"mux": width * (best.banks - 1)}, ff=count_bits(best.banks), bram=best.counts)

@@ -120,7 +120,8 @@ def _(op: Select, place: Place, family: Family) -> Features:
     parts = together(
         gates(1 + ports(op, place).outputs[0].width, constant=1),
         counting(len(beats)),
-        logic(beats, family),
+        # Not read by a clock as tables are: Yosys makes more of it.
+        gates(**{f"{name}s": value for name, value in logic(beats, family).lut.items()}),
     )
     return Features("Select", parts)
 
