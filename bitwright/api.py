@@ -70,6 +70,7 @@ def generate(
     out: str | Path,
     cycles_per_frame: int | None = None,
     fold: Fold | None = None,
+    progress: Progress | None = None,
     **wish: Unpack[Wish],
 ) -> dict[str, Any]:
     """Write a project folder (Verilog, memory files, bench, manifest); return the manifest.
@@ -78,9 +79,10 @@ def generate(
     fold, a folding per layer, {layer: {"pe": P, "simd": S}}, completed for layers that it leaves
     out; target_fps (frames per second) with clock (MHz); budget, {"lut": N, "bram": N, ...}, within
     which the fastest is taken.  family: whose area counts ("ecp5"); minimise: "area", or a resource
-    before it.
+    before it; least_buffers: the least depths that keep the interval.
     """
-    return write_project(build(load(model), cycles_per_frame, fold, **wish), Path(out))
+    tell = progress or (lambda _: None)
+    return write_project(build(load(model), cycles_per_frame, fold, tell, **wish), Path(out))
 
 
 def simulate(
@@ -147,7 +149,7 @@ def simulate(
         result["seconds"]["numba"] = time.perf_counter() - start
     else:
         rtl.check_engine(engine)
-        design = build(program, cycles_per_frame, fold, **wish)
+        design = build(program, cycles_per_frame, fold, tell, **wish)
         outcome = _run_rtl(design, x, engine, stall, seed, wave, result, tell)
         outputs, undefined = outcome.outputs, _values_of(outcome.undefined, design, reference)
     wrong = _differences(outputs, reference)
@@ -234,7 +236,7 @@ def synth(
             raise ProgramError(f"{model} is a project, which is folded; fold it in `generate`")
         subject = Subject.of_folder(Path(model))
     else:
-        design = build(load(model), cycles_per_frame, fold, **wish)
+        design = build(load(model), cycles_per_frame, fold, options.progress, **wish)
         subject = Subject.of_design(design, family)
     return synthesis.measure(subject, family, clock, options)
 
@@ -264,12 +266,11 @@ def compare(
     designs: list[Design] = []
     for model in models:
         program = load(model)
-        designs += [build(program, target, **wish) for target in cycles_per_frame]
-        designs += [build(program, fold=fold, **wish) for fold in folds if fold is not None]
-        designs += [build(program, target_fps=fps, **wish) for fps in target_fps]
-        designs += [build(program, budget=budget, **wish) for budget in budgets]
-        if not (cycles_per_frame or folds or target_fps or budgets):
-            designs.append(build(program, **wish))
+        ways: list[dict[str, Any]] = [{"cycles_per_frame": target} for target in cycles_per_frame]
+        ways += [{"fold": fold} for fold in folds if fold is not None]
+        ways += [{"target_fps": fps} for fps in target_fps]
+        ways += [{"budget": budget} for budget in budgets]
+        designs += [build(program, tell=tell, **way, **wish) for way in ways or [{}]]
     family, clock = wish.get("family", "ecp5"), wish.get("clock")
     entries = compare_designs(designs, engine, tell, family, clock, place)
     if report is not None:

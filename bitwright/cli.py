@@ -98,7 +98,9 @@ def _generate(args: argparse.Namespace) -> int:
     from . import api
     from .files import read_fold
 
-    manifest = api.generate(args.model, args.output, **wishes.wish(args, read_fold))
+    manifest = api.generate(
+        args.model, args.output, progress=_progress, **wishes.wish(args, read_fold)
+    )
     pace = wishes.pace(manifest["cycles"]["interval"], args.clock)
     return _print(args, manifest, f"{args.model} written to {args.output}: {pace}")
 

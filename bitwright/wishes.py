@@ -56,7 +56,10 @@ def _ways(count: Parse) -> dict[str, dict[str, Any]]:
 
 
 def add_ends(parser: argparse.ArgumentParser) -> None:
-    """Add what a folding is judged by."""
+    """Add what a folding is judged by, and how its buffers are sized."""
+    parser.add_argument(
+        "--least-buffers", action="store_true", help="the least buffers, which take seconds to find"
+    )
     parser.add_argument("--clock", metavar="MHZ", type=_frequency, help="the clock that is meant")
     add_measure(parser)
 
@@ -97,7 +100,12 @@ def columns(args: argparse.Namespace, read_fold: ReadFold) -> dict[str, Any]:
 
 
 def _ends(args: argparse.Namespace) -> dict[str, Any]:
-    return {"clock": args.clock, "family": args.family, "minimise": args.minimise}
+    return {
+        "clock": args.clock,
+        "family": args.family,
+        "minimise": args.minimise,
+        "least_buffers": args.least_buffers,
+    }
 
 
 def pace(interval: int, clock: float | None) -> str:

@@ -10,9 +10,10 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any, TypedDict, Unpack
 
-from ..hw.buffers import buffered
+from ..hw.buffers import Tell, buffered
+from ..hw.buffers import least as least_depths
 from ..hw.cost import RESOURCES
-from ..hw.design import Design
+from ..hw.design import Design, with_depths
 from ..hw.levels import levels_for
 from ..hw.unit import DEFAULT_LEVELS, Fold
 from ..models.fixed import ProgramError
@@ -29,12 +30,14 @@ class Ends(TypedDict, total=False):
     """What a folding is judged by.
 
     clock: in MHz; family: the FPGA family whose area counts ("ecp5" without it); minimise: "area"
-    (without it) or one of the four resources, before area.
+    (without it) or one of the four resources, before area.  least_buffers: take the least depths
+    that keep the interval, which costs seconds, not depths that are enough (docs/buffers.md).
     """
 
     clock: float | None
     family: str
     minimise: str
+    least_buffers: bool
 
 
 class Wish(Ends, total=False):
@@ -52,6 +55,7 @@ def build(
     program: Program,
     cycles_per_frame: int | None = None,
     fold: Mapping[str, Mapping[str, int]] | None = None,
+    tell: Tell = lambda _: None,
     **wish: Unpack[Wish],
 ) -> Design:
     """Return the design of a program: folded as asked, buffered for its full throughput.
@@ -64,7 +68,10 @@ def build(
     clock, family = wish.get("clock"), wish.get("family", "ecp5")
     levels = DEFAULT_LEVELS if clock is None else levels_for(clock, family)
     folds = _folds(program, cycles_per_frame, fold, wish, levels)
-    return buffered(Design(program, folds, {}, levels))
+    design = Design(program, folds, {}, levels)
+    if wish.get("least_buffers"):
+        return with_depths(design, least_depths(design, tell).depths)
+    return buffered(design)
 
 
 def _folds(

@@ -121,13 +121,14 @@ class _Search:
         least = {name: instance.least_depth for name, instance in self.buffers.items()}
         self.composer = design.composer.deepened(least)
         self.interval = design.interval
-        self.free, settled = self.freed(self.composer)
+        self.free, settled = self.unbounded(self.composer)
         while settled.ratio is not None:
             self.interval = ceil(settled.ratio)
-            self.free, settled = self.freed(self.composer)
+            self.free, settled = self.unbounded(self.composer)
         self.freely = settled.times
 
-    def freed(self, composer: Composer) -> tuple[Steady, Settled]:
+    def unbounded(self, composer: Composer) -> tuple[Steady, Settled]:
+        """The steady state without bounds, of FIFOs in the forms that they have."""
         steady = Steady(composer, self.interval)
         return steady, steady.settle(steady.early())
 
@@ -165,6 +166,7 @@ class _Search:
         return steady
 
     def is_deep(self, name: str, depth: int) -> bool:
+        """Whether a buffer of this depth is a FIFO of the deep form."""
         return isinstance(self.buffers[name].op, Fifo) and depth > SHALLOW
 
     def sweep(self, depths: Depths, own: Depths, tell: Tell) -> Depths:
@@ -247,7 +249,7 @@ def _enough(search: _Search) -> Depths:
             return depths
         deep |= wanted
         composer = search.composer.deepened(deep)
-        steady, settled = search.freed(composer)
+        steady, settled = search.unbounded(composer)
         times = settled.times
 
 
