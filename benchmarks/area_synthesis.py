@@ -109,7 +109,11 @@ def _script(tops: list[str], family: str, delay: int | None) -> str:
         "design -save library",
     ]
     if family == "xc7":
-        lines += ["design -reset", f"read_verilog {MAP_OPTIONS} {XC7_BLOCKS}", "design -save blocks"]
+        lines += [
+            "design -reset",
+            f"read_verilog {MAP_OPTIONS} {XC7_BLOCKS}",
+            "design -save blocks",
+        ]
     for number, top in enumerate(tops):
         lines += [
             "design -load library",

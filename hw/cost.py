@@ -40,7 +40,9 @@ from .unit import Place, ports
 
 RESOURCES = ("lut", "ff", "bram", "dsp")
 REACH = 16
-"""How many times as much of a feature as any fitted unit has an estimate may stand on."""
+"""How many times as much of a feature as any fitted unit has is within the fit."""
+UNFITTED = 0.15
+"""The part of a unit's LUTs that may be of features beyond the fit."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,12 @@ class Model:
 
     def estimate(self, of: Features) -> Estimate | None:
         """The area, or None beyond what was fitted."""
-        known = terms(of).items()
-        if of.kind not in self.kinds or any(v > REACH * self.most.get(n, 0) for n, v in known):
+        if of.kind not in self.kinds:
             return None
-        return self.extrapolate(of)
+        found = weighed(of, self.coefficients)
+        beyond = {n: v for n, v in terms(of).items() if v > REACH * self.most.get(n, 0)}
+        lut = sum(self.coefficients.get(n, 1.0) * v for n, v in beyond.items())
+        return None if lut > UNFITTED * found.lut else self.extrapolate(of)
 
     def extrapolate(self, of: Features) -> Estimate:
         """The same sum without the limit of what was fitted.

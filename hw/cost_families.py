@@ -131,6 +131,8 @@ def multipliers(x: Grid, w: Grid, family: Family) -> int:
     wide, narrow = sorted((_width(x, sign), _width(w, sign)), reverse=True)
     fitting = [m for m in family.multipliers if wide <= m.a - _less(m, sign)]
     fitting = [m for m in fitting if narrow <= m.b - _less(m, sign)]
+    # A multiplier far too wide is not taken: the operands are cut for smaller ones.
+    fitting = [m for m in fitting if m.a <= 25 or narrow >= m.least]
     if not fitting:
         return _cut(wide, narrow, sign, family) if family.multipliers else 0
     smallest = fitting[0]
