@@ -35,8 +35,10 @@ FIRST = "ecp5"
 """The family that is fitted first: its coefficients are the guess for the others."""
 SHARE = 0.45
 """Of the units of each kind, unless more are asked for."""
-PULL = 0.2
+PULL = 0.3
 """Weight of the first guess of a coefficient."""
+CONSTANT, USUAL = 8.0, 100
+"""First guess of the LUTs that any unit of a kind has; LUTs of a usual unit."""
 PARTS = 6
 """Units are judged in so many parts, each by a fit to the others."""
 FLOORS = {"lut": 20, "ff": 20, "bram": 1, "dsp": 1}
@@ -70,10 +72,12 @@ def fit(units: list[Unit], names: list[str], first: Mapping[str, float]) -> dict
     wanted = np.array([unit.area.lut - unit.features.parts.exact for unit in units], float)
     weight = 1 / np.array([max(unit.area.lut, FLOORS["lut"]) for unit in units], float)
     matrix, wanted = matrix * weight[:, None], wanted * weight
-    guess = np.array([first.get(name, 1.0) for name in names])
+    guess = np.array([first.get(name, CONSTANT if "constant" in name else 1.0) for name in names])
     # Kinds cost more or less of a family's LUTs alike: 4 inputs or 6.
     guess *= float(np.median(wanted / np.maximum(matrix @ guess, 1e-9))) if first else 1.0
-    pull = PULL * np.maximum(np.sqrt((matrix**2).sum(0)), 1e-6)
+    # What every unit has once must not take up all that large units leave open.
+    usual = np.sqrt((matrix > 0).sum(0)) / USUAL
+    pull = PULL * np.maximum(np.maximum(np.sqrt((matrix**2).sum(0)), usual), 1e-6)
     system = np.concatenate([matrix, np.diag(pull)])
     solution, _ = nnls(system, np.concatenate([wanted, pull * guess]), maxiter=10_000)
     return {name: round(float(value), 4) for name, value in zip(names, solution, strict=True)}
@@ -146,25 +150,24 @@ def whole(units: cost.Model, family: str, jobs: int) -> list[dict[str, Any]]:
 
 
 def within(found: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a design adds to its units, from every second design, and the error on the others.
+    """What a design adds to its units: the middle of all networks; each is judged by the others.
 
     Yosys maps the slowest paths of a design for speed, and the stream's border is there once.
+    Random programs are judged by all networks: parts of them fall away, as nothing depends on them.
     """
-    for design in found:
-        design["fitted"] = False
     complete = [design for design in found if not design["without_estimate"]]
-    for design in complete[::2]:
-        design["fitted"] = True
-    ratios = [d["measured"]["lut"] / d["estimate"]["lut"] for d in complete if d["fitted"]]
-    factor = round(float(np.median(ratios)), 4)
+    ratio = {d["design"]: d["measured"]["lut"] / d["estimate"]["lut"] for d in complete}
+    networks = [name for name in ratio if not name.startswith("random")]
+    factor = round(float(np.median([ratio[name] for name in networks])), 4)
     for design in found:
-        design["estimate"]["lut"] = round(factor * design["estimate"]["lut"])
+        others = [ratio[name] for name in networks if name != design["design"]]
+        design["estimate"]["lut"] = round(float(np.median(others)) * design["estimate"]["lut"])
         design["error"] = {
             r: round(relative(design["estimate"][r], design["measured"][r], r), 4)
             for r in cost.RESOURCES
         }
-    held = [design for design in complete if not design["fitted"]]
-    error = {r: summary([d["error"][r] for d in held]) for r in cost.RESOURCES}
+    judged_ = [design for design in complete if design["design"] in networks]
+    error = {r: summary([d["error"][r] for d in judged_]) for r in cost.RESOURCES}
     return {"in_design": factor, "designs": found, "design_error": error}
 
 
@@ -244,19 +247,18 @@ def table(document: dict[str, Any]) -> Iterator[str]:
             f"{error['units']:>3} units"
         )
     if document["designs"]:
-        yield f"whole designs, units' sum times {document['in_design']} / measured"
+        yield f"whole designs (sum of units times about {document['in_design']}) / measured"
     for design in document["designs"]:
         pairs = (
             f"{r} {design['estimate'][r]}/{design['measured'][r]} ({design['error'][r]:.1%})"
             for r in cost.RESOURCES
         )
-        about = "fitted" if design["fitted"] else "held back"
-        if design["without_estimate"]:
-            about = f"{design['without_estimate']} units without estimate"
-        yield f"  {design['design']:<14} {', '.join(pairs)}, {about}"
+        missing = design["without_estimate"]
+        about = f", {missing} units without estimate" if missing else ""
+        yield f"  {design['design']:<14} {', '.join(pairs)}{about}"
     for resource, error in document.get("design_error", {}).items():
         both = f"median {error['median']:>7.1%}   worst {error['worst']:>7.1%}"
-        yield f"designs {resource:<12} {both}"
+        yield f"networks {resource:<11} {both}"
 
 
 def main() -> None:

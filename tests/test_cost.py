@@ -58,8 +58,7 @@ def test_the_fit_is_as_asked(family):
     )
     assert document["error"]["lut"]["median"] <= 0.20
     assert document["design_error"]["lut"]["worst"] <= 0.20
-    assert any(design["fitted"] for design in document["designs"])
-    assert any(not design["fitted"] for design in document["designs"])
+    assert len(document["designs"]) >= 8
 
 
 @pytest.mark.parametrize("family", FAMILIES)
