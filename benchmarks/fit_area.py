@@ -33,7 +33,7 @@ from bitwright.hw.unit import component
 SEED = 20240
 FIRST = "ecp5"
 """The family that is fitted first: its coefficients are the guess for the others."""
-SHARE = 0.45
+SHARE = 0.3
 """Of the units of each kind, unless more are asked for."""
 PULL = 0.3
 """Weight of the first guess of a coefficient."""
