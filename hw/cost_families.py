@@ -41,7 +41,7 @@ class Cell:
 class Multiplier:
     """A multiplier of a x b bits, two's complement included, in `counts` units of DSP.
 
-    least: bits of the narrower operand below which LUTs multiply; together: least bits of both;
+    least: bits of the narrower operand below which LUTs multiply; together: least bits of the product;
     signed: it takes signed numbers only, so others have a bit less.
     """
 
@@ -136,7 +136,7 @@ def multipliers(x: Grid, w: Grid, family: Family) -> int:
     if not fitting:
         return _cut(wide, narrow, sign, family) if family.multipliers else 0
     smallest = fitting[0]
-    small = narrow < smallest.least or wide + narrow < smallest.together
+    small = narrow < smallest.least or x.bits + w.bits < smallest.together
     return 0 if small else smallest.counts
 
 
