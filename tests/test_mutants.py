@@ -137,12 +137,12 @@ def altered_hardware() -> dict[str, Outcome]:
         mutant("weight", weights=flipped(weights, 0, 0)),
         mutant("last_weight", weights=flipped(weights, len(weights.splitlines()) - 1, 31)),
         mutant("threshold", limits=flipped(limits, 1, 2)),
-        mutant("constant", edited("n1", r"(sum\d = \(first2 \? \d+'d)0", r"\g<1>1")),
+        mutant("constant", edited("n1", r"(sum\d = \(first \? \d+'d)0", r"\g<1>1")),
         mutant("counter", edited("n1", r"address \+ (\d+'d)1", r"address + \g<1>2")),
         mutant("cycle", edited("source__fifo_fifo", r"(level != \d+'d)2", r"\g<1>1")),
-        mutant("no_register", edited("n1", r"always @\(posedge aclk\)\n +if \(rst\)\n +partial1 <= "
-               r"[^;]*;\n +else if \(take1\)\n +(partial1 <=) ([^;]*);",
-               r"always @* partial1 = \2;")),
+        mutant("no_register", edited("n1", r"always @\(posedge aclk\)\n +if \(rst\)\n +p6_1 <= "
+               r"[^;]*;\n +else if \(take5\)\n +(p6_1 <=) ([^;]*);",
+               r"always @* p6_1 = \2;")),
     ]  # fmt: skip
     return dict(zip([m.name for m in made], simulate(made, "icarus").outcomes, strict=True))
 
