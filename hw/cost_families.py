@@ -41,8 +41,8 @@ class Cell:
 class Multiplier:
     """A multiplier of a x b bits, two's complement included, in `counts` units of DSP.
 
-    least: bits of the narrower operand below which LUTs multiply; together: least bits of the product;
-    signed: it takes signed numbers only, so others have a bit less.
+    least: bits of the narrower operand below which LUTs multiply; together: least bits of the
+    product; signed: it takes signed numbers only, so others have a bit less.
     """
 
     a: int
