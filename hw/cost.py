@@ -10,10 +10,11 @@ was never fitted, there is no estimate.
 | file | what it says |
 |---|---|
 | `cost.py` | estimates and their error, from features and the fit |
-| `cost_parts.py` | what a feature is; counters and memories |
-| `cost_sums.py` | sums and products |
+| `cost_families.py` | what sets the families apart, as data |
+| `cost_parts.py` | what a feature is; counters |
+| `cost_memory.py`, `cost_sums.py` | memories and tables; sums and products |
 | `cost_matrix.py` | the features of matrix-vector units |
-| `cost_channels.py`, `cost_requantise.py` | of units that map channel by channel |
+| `cost_channels.py`, `cost_requantise.py`, `cost_thresholds.py` | of units channel by channel |
 | `cost_streams.py` | of units that order, choose and pool, and of links |
 """
 
