@@ -8,22 +8,20 @@ import numpy as np
 import pytest
 from onnx import helper
 from onnx_build import Builder
+from runtime import session
 
 from bitwright.models.network import Network
 from bitwright.models.onnx.floats.network import network_of
 from bitwright.models.onnx.read import parse
 
-onnxruntime = pytest.importorskip("onnxruntime", reason="float models are judged by onnxruntime")
+pytest.importorskip("onnxruntime", reason="float models are judged by onnxruntime")
 
 Recipe = Callable[[Builder], str]
 IMAGE = (4, 9, 8)
 
 
 def computed(data: bytes, x: np.ndarray) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
+    return session(data).run(None, {"x": x})[0]
 
 
 def example(shape, frames: int = 6, kind: str = "float32", seed: int = 1) -> np.ndarray:

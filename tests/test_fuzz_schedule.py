@@ -52,8 +52,7 @@ def test_a_promise_that_is_a_cycle_off_is_caught(monkeypatch: pytest.MonkeyPatch
 
     def late(design: Design, gates: dict[str, np.ndarray] | None = None) -> Graph:
         right = graph(design, gates)
-        last = right.arcs[-1]
-        return replace(right, arcs=[*right.arcs, replace(last, delay=last.delay + 1)])
+        return replace(right, arcs=[replace(arc, delay=arc.delay + 1) for arc in right.arcs])
 
     case = draw_stalled(3)
     assert not compare([case], ["icarus"]).failures

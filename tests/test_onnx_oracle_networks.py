@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx_models import HAND_MADE, RECIPES, frames, quantised, silence
 from onnx_oracle import first_difference
+from runtime import session
 
 NEAR_A_TIE = 1e-4
 """Steps: what float32 sums of these sizes may be off by."""
@@ -20,18 +21,13 @@ NEAR_A_TIE = 1e-4
 
 def runtime_tensors(model, x, names=()):
     """What ONNX Runtime computes: the output, and the tensors of these names."""
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra dev)")
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     known = [value.name for value in copy.graph.output]
     copy.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in known)
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    session = runtime.InferenceSession(
-        copy.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    wanted = [value.name for value in session.get_outputs()]
-    return dict(zip(wanted, session.run(wanted, {"x": x}), strict=True))
+    judge = session(copy.SerializeToString())
+    wanted = [value.name for value in judge.get_outputs()]
+    return dict(zip(wanted, judge.run(wanted, {"x": x}), strict=True))
 
 
 def assert_near(model, x, theirs, tensors):

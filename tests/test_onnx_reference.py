@@ -16,6 +16,7 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 from onnx_models import FLOATS, HAND_MADE, frames, silence
+from runtime import session
 
 from bitwright.models.fixed import ProgramError
 from bitwright.models.onnx.constants.constant import Constant, exactly
@@ -86,7 +87,6 @@ def test_dynamic_networks_equal_the_oracle_exactly(dynamic, key):
 
 @pytest.mark.parametrize("key", DYNAMIC, ids=str)
 def test_dynamic_networks_are_close_to_onnx_runtime(dynamic, key):
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra dev)")
     model = dynamic(*key)
     graph, x = graph_of(model), frames(model, 8)
     names = [node.outputs[0] for node in graph.nodes if node.op == reference.DYNAMIC]
@@ -94,9 +94,9 @@ def test_dynamic_networks_are_close_to_onnx_runtime(dynamic, key):
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = runtime.InferenceSession(copy.SerializeToString())
+    judge = session(copy.SerializeToString())
     for frame in x:
-        theirs = dict(zip(tensors, session.run(tensors, {"x": frame[None]}), strict=True))
+        theirs = dict(zip(tensors, judge.run(tensors, {"x": frame[None]}), strict=True))
         rounded = _first_rounding(model, graph, frame[None], theirs, names)
         if not rounded:
             np.testing.assert_allclose(reference.run(graph, frame[None]), theirs["y"], atol=1e-6)
