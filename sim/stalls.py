@@ -51,17 +51,16 @@ def activities(design: Design, frames: int = 2) -> dict[str, Activity]:
     reads: dict[str, set[str]] = {}
     for stream in design.streams:
         reads.setdefault(stream.consumer[0], set()).add(stream.producer[0])
-    return {
-        unit.name: _activity(
-            [
-                _Steps(times[stage], _starved(graph, times, stage, arcs, reads[unit.name], frames))
-                for stage in stages[unit.name]
-            ],
-            frames,
-            first,
-        )
-        for unit in design.instances
-    }
+    found: dict[str, Activity] = {}
+    for unit in design.instances:
+        listed = {
+            stage.partition(".")[2]: _Steps.of(
+                times[stage], _starved(graph, times, stage, arcs, reads[unit.name], frames), frames
+            )
+            for stage in stages[unit.name]
+        }
+        found[unit.name] = _activity(_whole(listed, unit.timing.gaps, frames), first)
+    return found
 
 
 def _unit(stage: str) -> str:
@@ -70,10 +69,51 @@ def _unit(stage: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Steps:
-    """The cycles of a stage's steps, and which of them an arc from a unit before it let go."""
+    """The cycles of a stage's steps, which of them an arc from a unit before it let go, and whose.
+
+    frame: the frame of each step.
+    """
 
     cycles: Ints
     by_input: np.ndarray
+    frame: Ints
+
+    @classmethod
+    def of(cls, cycles: Ints, by_input: np.ndarray, frames: int) -> _Steps:
+        """Steps of `frames` frames."""
+        return cls(cycles, by_input, np.repeat(np.arange(frames), len(cycles) // frames))
+
+
+def _whole(listed: Mapping[str, _Steps], gaps: Mapping[str, Ints], frames: int) -> list[_Steps]:
+    """All steps of a unit's stages, from those that its timing lists.
+
+    Of a pipeline it lists the first and the last stage, and there the steps at which something
+    waits (`timing.pipeline_timing`).  All others are as early as their neighbours allow.
+    """
+    if not gaps:
+        return list(listed.values())
+    names = sorted(gaps, key=lambda name: int(name[1:]))
+    lag, steps = int(names[-1][1:]), int(gaps[names[0]].sum())
+    at = {name: steps - 1 - np.cumsum(gaps[name][::-1])[::-1] + gaps[name] for name in names}
+    at[names[0]] = np.cumsum(gaps[names[0]]) - gaps[names[0]][0]
+    every = np.arange(frames * steps)
+
+    def filled(name: str, least: Ints) -> _Steps:
+        where = (np.arange(frames)[:, None] * steps + at[name]).ravel()
+        times, by_input = least.copy(), np.zeros(len(every), bool)
+        times[where], by_input[where] = listed[name].cycles, listed[name].by_input
+        return _Steps.of(np.maximum.accumulate(times - every) + every, by_input, frames)
+
+    first = filled(names[0], np.full(len(every), np.iinfo(np.int64).min // 2))
+    if not lag:
+        return [first]
+    last = filled(names[-1], first.cycles + lag)
+    between: list[_Steps] = []
+    for k in range(1, lag):
+        room = np.append(np.full(lag - k, np.iinfo(np.int64).min), last.cycles)[: len(every)]
+        times = np.maximum(first.cycles + k, room)
+        between.append(_Steps.of(times, np.zeros(len(every), bool), frames))
+    return [first, *between, last]
 
 
 def _starved(
@@ -92,11 +132,9 @@ def _starved(
     return found
 
 
-def _activity(stages: list[_Steps], frames: int, first: int) -> Activity:
+def _activity(stages: list[_Steps], first: int) -> Activity:
     cycles = np.concatenate([stage.cycles for stage in stages])
-    frame = np.concatenate(
-        [np.repeat(np.arange(frames), len(stage.cycles) // frames) for stage in stages]
-    )
+    frame = np.concatenate([stage.frame for stage in stages])
     by_input = np.concatenate([stage.by_input for stage in stages])
     # Of the steps of one cycle the earliest frame's stands first, and says whose cycle it is.
     order = np.lexsort((frame, cycles))
@@ -105,7 +143,7 @@ def _activity(stages: list[_Steps], frames: int, first: int) -> Activity:
     starved = np.logical_or.reduceat(by_input[order], at)
     gaps = np.flatnonzero(np.diff(busy) > 1) + 1
     waits = np.stack([busy[gaps - 1] + 1, busy[gaps]], 1) - first
-    work = tuple(_spans(busy[owner == f] - first) for f in range(frames))
+    work = tuple(_spans(busy[owner == f] - first) for f in range(int(frame.max()) + 1))
     return Activity(work, waits[starved[gaps]], waits[~starved[gaps]])
 
 

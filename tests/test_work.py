@@ -83,7 +83,7 @@ def test_integers_multiply():
 def test_memory_bits_of_a_dot_are_words_times_steps(fold):
     pe, simd = fold
     op, place = dot(unsigned(4), signed(3), *fold)
-    done, steps = work(op, place), timing(op, place).stages["s0"]
+    done, steps = work(op, place), int(timing(op, place).gaps["s0"].sum())
     assert done.constant_reads == steps * pe * simd * 3
     reuse = pe < 6
     assert done.value_reads == (steps * simd * 4 if reuse else 0)
