@@ -13,50 +13,30 @@ Seconds are those of one processor, everything from the folding on included.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections.abc import Mapping
 
-from bitwright.codegen.folding import fold_for
+import finn
+
+from bitwright.codegen.folding import complete, fold_for, read_folds
 from bitwright.hw.buffers import buffered, least
 from bitwright.hw.design import Design
 from bitwright.hw.fifo import Fifo
-from bitwright.hw.unit import Fold
-from bitwright.models.ops import Dot, Window
-from bitwright.models.program import Program
 from bitwright.models.zoo.shapes import SHAPES
 
-PUBLISHED = {
-    "tfc": ((16, 49), (8, 8), (8, 8), (10, 8)),
-    "cnv": ((16, 3), (32, 32), (16, 32), (16, 32), (4, 32), (1, 32), (1, 4), (1, 8), (5, 1)),
-}
-"""PE and SIMD of each matrix-vector unit, from FINN's examples."""
 COARSE = {"resnet8": 600_000, "dscnn": 100_000}
 """Cycles per frame."""
-
-
-def published(program: Program, folds: tuple[tuple[int, int], ...]) -> dict[str, Fold]:
-    """The units between the products as parallel as the streams that they stand in."""
-    made: dict[str, Fold] = {}
-    nodes, number = program.nodes, 0
-    for k, node in enumerate(nodes):
-        if isinstance(node.op, Dot):
-            made[node.name] = Fold(*folds[number])
-            number += 1
-        elif isinstance(node.op, Window):
-            ahead = isinstance(nodes[k + 1].op, Dot)
-            made[node.name] = Fold(1, folds[number][1] if ahead else folds[number - 1][0])
-        elif node.name != "flat":
-            made[node.name] = Fold(folds[number - 1][0])
-    return made
 
 
 def design_of(name: str) -> Design:
     """A network at its folding."""
     program = SHAPES[name]()
-    if name in PUBLISHED:
-        return Design(program, published(program, PUBLISHED[name]), {})
-    return Design(program, fold_for(program, COARSE[name]), {})
+    if name in COARSE:
+        return Design(program, fold_for(program, COARSE[name]), {})
+    given = read_folds(finn.folding(program, finn.PUBLISHED[name]))
+    return Design(program, complete(program, given), {})
 
 
 def rounded(design: Design, depths: Mapping[str, int]) -> int:
@@ -72,7 +52,11 @@ def rounded(design: Design, depths: Mapping[str, int]) -> int:
 
 def main() -> None:
     """Print the table."""
-    names = sys.argv[1:] or list(SHAPES)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("networks", nargs="*", help=f"some of {', '.join(SHAPES)} (default: all)")
+    names = parser.parse_args().networks or list(SHAPES)
+    if unknown := set(names) - set(SHAPES):
+        parser.error(f"there is no network {sorted(unknown)[0]!r}")
     heads = ("interval", "occupancy", "seconds", "powers of two", "least", "bound", "seconds")
     print(f"{'bits':8}", *(f"{head:>13}" for head in heads))
     for name in names:
