@@ -17,8 +17,8 @@ setup: ## make the environment: system tools, virtual environment, packages
 demo: setup ## from float weights to checked Verilog, with a report
 	$(PY) -m bitwright.demo $(ARGS)
 
-test: setup ## all tests
-	$(PY) -m pytest $(ARGS)
+test: setup ## all tests, as many at a time as there are processors
+	$(PY) -m pytest -n auto $(ARGS)
 
 test-brevitas: setup ## Brevitas networks, exported now (installs torch)
 	@bash tools/setup.sh "$(VENV)" brevitas
