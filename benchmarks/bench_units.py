@@ -14,10 +14,10 @@ import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
+import finn
 import numpy as np
 
 from bitwright.codegen import synth, tools
@@ -102,23 +102,13 @@ def units() -> list[Unit]:
 
 
 def finn_lut(unit: Unit) -> int | None:
-    """LUTs of FINN's MVAU at this folding, by the formula its HLS estimate states.
-
-    300 + 1.1 PE (mult + add + acc) + weights in LUT memory, multipliers in LUTs, no activation.
-    """
+    """LUTs of FINN's matrix unit at this folding by its formula, weights in block RAM."""
     if not isinstance(unit.op, Dot):
         return None
-    fold, grid, inputs = unit.place.fold, unit.op.grid, unit.place.inputs[0].grid
+    fold, inputs = unit.place.fold, unit.place.inputs[0].grid
     rows, columns = unit.op.weights.shape
-    bits = grid.bits + inputs.bits
-    mult = fold.simd * (2 * ceil(bits / 6) - 1) * bits
-    add = bits * (2 * fold.simd - 1)
-    signs = int(grid.lo < 0 or inputs.lo < 0)
-    alpha = log2(columns) + bits - 1 - signs
-    acc = ceil(alpha + log2(1 + 2**-alpha) + 1)
-    depth = rows * columns // (fold.pe * fold.simd)
-    memory = fold.pe * fold.simd * grid.bits * ceil(depth / 64)
-    return ceil(300 + 1.1 * fold.pe * (mult + add + acc) + memory)
+    matrix = finn.Matrix(rows, columns, fold.pe, fold.simd, unit.op.grid.bits, inputs.bits, 1)
+    return round(matrix.luts)
 
 
 def measured(unit: Unit, seeds: int, jobs: int) -> tuple[dict[str, Area], Placed]:
@@ -143,14 +133,14 @@ HEAD = (
 
 def row(unit: Unit, areas: dict[str, Area], placed: Placed) -> list[str]:
     """One line of the table; areas are LUT / FF / BRAM / DSP."""
-    fold, ecp5, finn = unit.place.fold, areas["ecp5"], finn_lut(unit)
+    fold, ecp5, theirs = unit.place.fold, areas["ecp5"], finn_lut(unit)
     return [
         unit.name,
         str(fold.pe),
         str(fold.simd),
         *(" / ".join(str(getattr(areas[f], r)) for r in RESOURCES) for f in areas),
         f"{ecp5.lut / unit.operations:.2f}" if unit.operations else "-",
-        str(finn) if finn else "-",
+        str(theirs) if theirs else "-",
         f"{placed.mhz:.1f}",
         f"{min(placed.clocks):.1f} to {max(placed.clocks):.1f}",
         f"{unit.first[0]}, {unit.first[1]}" if unit.first else "-",

@@ -1,19 +1,20 @@
 """bitwright: compressed neural networks as exact integer programs and as checked Verilog.
 
-The public API is `load`, `check`, `compress`, `export`, `generate`, `simulate`, `compare` and
-`zoo`; it is imported at first use, so that `import bitwright` costs next to nothing.
+The public API is `load`, `check`, `compress`, `export`, `generate`, `simulate`, `synth`, `compare`,
+`explore` and `zoo`; it is imported at first use, so that `import bitwright` costs next to nothing.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import compare, compress, export, generate, load, simulate, zoo
+    from .api import compare, compress, explore, export, generate, load, simulate, synth, zoo
     from .verdict import check
 
 __version__ = "0.1.0"
 __all__ = [
-    "__version__", "check", "compare", "compress", "export", "generate", "load", "simulate", "zoo",
+    "__version__", "check", "compare", "compress", "explore", "export", "generate", "load",
+    "simulate", "synth", "zoo",
 ]  # fmt: skip
 
 
