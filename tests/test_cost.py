@@ -56,7 +56,8 @@ def test_the_fit_is_as_asked(family):
     assert {name.rpartition(".")[0] for name in document["coefficients"]} - {""} <= set(
         document["kinds"]
     )
-    assert document["error"]["lut"]["median"] <= 0.20
+    # Xilinx 7 does not reach what the others do yet (docs/area.md).
+    assert document["error"]["lut"]["median"] <= (0.14 if document["family"] == "xc7" else 0.10)
     assert document["design_error"]["lut"]["worst"] <= 0.20
     assert len(document["designs"]) >= 8
 
