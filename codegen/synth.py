@@ -19,7 +19,7 @@ from ..models.fixed import ProgramError
 from . import tools
 from .verilog import Rtl
 
-SECONDS = 900
+SECONDS = 3600
 RELAXED = 20_000
 """Picoseconds for a path through LUTs with which all of a unit is mapped for area."""
 RESOURCES = ("lut", "ff", "bram", "dsp")

@@ -9,13 +9,14 @@ not pile up; what its scales and functions become is told in `lowering.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import singledispatch
 from itertools import pairwise
 from math import prod
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +25,17 @@ from . import compress as compress  # makes the methods known
 from . import layers, ops
 from .activations import Clip
 from .calibration import Calibration, Floats
-from .compress.method import Compressed, method
+from .compress.method import Compressed, Method, Sums, Weight, method
 from .compress.problem import Gatherer
 from .fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed, unsigned
 from .layers import Slide
-from .lowering import Lowering, Pending, Ready, Value, limits
+from .lowering import Lowering, Pending, Place, Ready, Value, limits
 from .network import INPUT, Network, Node, fold_batch_norm
 from .program import Border, Edge, Execute, Program, define
+from .program import Node as ProgramNode
 
 INPUT_BITS = 8
+NONE: Mapping[str, str] = MappingProxyType({})
 BRANCHES_MAX = ops.Concatenate.inputs[1]
 
 
@@ -42,10 +45,12 @@ def quantise(
     weights: str = "bwnh",
     activation_bits: int = 8,
     execute: Execute | None = None,
+    mixed: Mapping[str, str] = NONE,
 ) -> Program:
     """Compress `network` by the method called `weights`; return its exact integer program.
 
-    `data` are calibration inputs, without labels, in the model's own layout or channels last, (N,
+    `mixed` names another method for some layers, e.g. {"conv1": "int8"} for a first layer.  `data`
+    are calibration inputs, without labels, in the model's own layout or channels last, (N,
     *input_shape); activations take `activation_bits` (2 to 8).  `execute` may replace the
     definitions (fast kernels).  Integer inputs are taken as they are, others are rounded to 8 bits
     at the border.
@@ -62,18 +67,44 @@ def quantise(
     calibration.edges[INPUT] = edge
     calibration.kept[INPUT] = border.quantise(data, edge)
     values: dict[str, Value] = {INPUT: Ready(INPUT, float(border.scale[0]))}
-    lowering = Lowering(folded, floats, values, calibration, method(weights), activation_bits)
+    choose = _methods(folded, weights, mixed)
+    lowering = Lowering(folded, floats, values, calibration, choose, activation_bits)
     for node in folded.nodes:
         values[node.name] = lower(node.layer, lowering, node)
     scale = lowering.scores(folded.output).scale
     return Program(
         network.name,
         edge,
-        tuple(calibration.nodes.values()),
+        _read(calibration.nodes),
         border,
         replace(network.output_border, scale=(Fraction(scale),)),
-        {"weights": weights, "activation_bits": activation_bits},
+        {"weights": weights, "activation_bits": activation_bits}
+        | ({"mixed": dict(mixed)} if mixed else {}),
     )
+
+
+def _methods(network: Network, weights: str, mixed: Mapping[str, str]) -> Callable[[str], Method]:
+    """The method of each layer by name."""
+    usual, special = method(weights), {name: method(how) for name, how in mixed.items()}
+    kinds = (layers.Conv, layers.Dense, layers.DepthwiseConv)
+    known = [node.name for node in network.nodes if isinstance(node.layer, kinds)]
+    for name in special:
+        if name not in known:
+            raise ProgramError(
+                f"network {network.name!r} has no layer {name!r} with weights to compress; choose "
+                f"{', '.join(known) or 'another network'}"
+            )
+    return lambda name: special.get(name, usual)
+
+
+def _read(nodes: Mapping[str, ProgramNode]) -> tuple[ProgramNode, ...]:
+    """The nodes that the last one reads, itself included: not the windows only calibrated on."""
+    wanted, kept = {next(reversed(nodes))}, list[ProgramNode]()
+    for node in reversed(nodes.values()):
+        if node.name in wanted:
+            wanted.update(node.inputs)
+            kept.append(node)
+    return tuple(reversed(kept))
 
 
 def input_border(network: Network, data: NDArray[Any]) -> tuple[Edge, Border]:
@@ -104,33 +135,24 @@ def lower(layer: layers.Layer, lowering: Lowering, node: Node) -> Value:
     )
 
 
-def _window(lowering: Lowering, source: str, slide: Slide, name: str, pad: int = 0) -> str:
-    """The edge of the windows that a kernel sees as it slides over the edge `source`."""
-    shape = lowering.calibration.edges[source].shape
-    if slide == Slide((1, 1)):
-        return source
-    if slide == Slide((shape[0], shape[1]), slide.stride):
-        # One window that is the whole image holds its values in their own order.
-        op = ops.Reshape((1, 1, prod(shape)))
-    else:
-        op = ops.Window(slide.kernel, slide.stride, slide.padding, slide.dilation, pad)
-    return lowering.calibration.emit(f"{name}_window", op, source)
-
-
 Problems = Sequence[tuple[Gatherer, Any]]
 """Gatherers, and the columns of the windows that each of them sees."""
 
 
 def _compress(
-    lowering: Lowering, slide: Slide, inputs: Floats, windows: str, scale: float, rows: Problems
-) -> list[Compressed]:
+    lowering: Lowering, how: Method, place: Place, inputs: Floats, rows: Problems
+) -> list[Weight]:
     """Compress the weights of problems whose float inputs (N, H, W, C) the same kernel walks."""
-    for part in lowering.calibration.chunks(windows):
-        floats = _rows(slide.patches(inputs[part]))
-        integers = _rows(lowering.calibration.values(windows, part))
+    calibration = lowering.calibration
+    for part in calibration.chunks(place.windows):
+        whole = place.windows == place.source
+        floats = _rows(inputs[part] if whole else place.slide.patches(inputs[part]))
+        seen = floats
+        if not how.symmetric:
+            seen = place.scale * _rows(calibration.values(place.windows, part))
         for gatherer, columns in rows:
-            gatherer.add(floats[:, columns], scale * integers[:, columns])
-    return [lowering.solve(gatherer) for gatherer, _ in rows]
+            gatherer.add(floats[:, columns], seen[:, columns])
+    return [how.compress(gatherer.problem(), gatherer.weights) for gatherer, _ in rows]
 
 
 @lower.register
@@ -146,35 +168,59 @@ def _(layer: layers.Conv, lowering: Lowering, node: Node) -> Value:
         _convolve(lowering, node, x, share.tolist(), name)
         for share, name in zip(shares, names, strict=True)
     ]
-    dots, scales = zip(*parts, strict=True)
-    dot = dots[0]
-    if len(dots) > 1:
-        dot = lowering.calibration.emit(f"{node.name}_dot", ops.Concatenate(), *dots)
-    return _accumulators(lowering, node, dot, x.scale * np.concatenate(scales))
+    return _accumulators(lowering, node, _joined(lowering, f"{node.name}_dot", parts))
 
 
-def _convolve(
-    lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], name: str
-) -> tuple[str, Floats]:
-    """Emit the dot products of neighbouring groups; return their edge and their scales."""
+def _joined(lowering: Lowering, name: str, parts: Sequence[Sums]) -> Sums:
+    """The channels of all parts, at most 16, in one edge."""
+    if len(parts) == 1:
+        return parts[0]
+    edge = lowering.calibration.emit(name, ops.Concatenate(), *(part.edge for part in parts))
+    return Sums(edge, np.concatenate([part.scale for part in parts]))
+
+
+def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], name: str) -> Sums:
+    """Emit the sums of neighbouring groups."""
     layer = node.layer
     assert isinstance(layer, layers.Conv)
     split = [layer.split()[group] for group in groups]
     run = range(split[0][0].start, split[-1][0].stop)
-    windows = _window(
-        lowering, _channels(lowering, x.node, run, f"{name}_input"), layer.slide, name
-    )
+    source = _channels(lowering, x.node, run, f"{name}_input")
+    windows = lowering.windows(f"{name}_window", source, layer.slide)
+    place = Place(lowering, name, source, x.scale, layer.slide, windows)
     width = layer.weights.shape[3]
-    places = [_places(k * width, width, len(run), layer) for k in range(len(groups))]
+    columns = [_places(k * width, width, len(run), layer) for k in range(len(groups))]
     problems = [
-        (Gatherer(weights.reshape(len(weights), -1)), place)
-        for (_, weights), place in zip(split, places, strict=True)
+        (Gatherer(weights.reshape(len(weights), -1), layer.window), column)
+        for (_, weights), column in zip(split, columns, strict=True)
     ]
     inputs = lowering.floats[node.inputs[0]][..., run.start : run.stop]
-    found = _compress(lowering, layer.slide, inputs, windows, x.scale, problems)
-    op = ops.Dot(*_block_diagonal(found, places))
-    dot = lowering.calibration.emit(f"{name}_dot", op, windows)
-    return dot, np.concatenate([one.scale for one in found])
+    how = lowering.method(node.name)
+    found = _compress(lowering, how, place, inputs, problems)
+    if len(found) == 1:
+        return found[0].lower(place)
+    if all(isinstance(one, Compressed) for one in found):
+        return _block_diagonal(cast(list[Compressed], found), columns).lower(place)
+    return _each(lowering, place, found, width)
+
+
+def _each(lowering: Lowering, place: Place, found: Sequence[Weight], width: int) -> Sums:
+    """Emit each group by itself, over its own channels."""
+    parts: list[Sums] = []
+    for number, one in enumerate(found):
+        name, channels = f"{place.name}_{number}", range(number * width, (number + 1) * width)
+        source = _channels(lowering, place.source, channels, f"{name}_input")
+        windows = lowering.windows(f"{name}_window", source, place.slide)
+        parts.append(one.lower(replace(place, name=name, source=source, windows=windows)))
+    level = 0
+    while len(parts) > 1:
+        level += 1
+        runs = [parts[low : low + BRANCHES_MAX] for low in range(0, len(parts), BRANCHES_MAX)]
+        parts = [
+            _joined(lowering, f"{place.name}_join{level}_{number}", run)
+            for number, run in enumerate(runs)
+        ]
+    return parts[0]
 
 
 def _places(first: int, width: int, channels: int, layer: layers.Conv) -> Ints:
@@ -183,17 +229,16 @@ def _places(first: int, width: int, channels: int, layer: layers.Conv) -> Ints:
     return (taps + first + np.arange(width)).ravel()
 
 
-def _block_diagonal(found: Sequence[Compressed], places: Sequence[Ints]) -> tuple[Ints, Grid]:
+def _block_diagonal(found: Sequence[Compressed], places: Sequence[Ints]) -> Compressed:
     """The weights of several groups as one matrix, each group's in its own columns."""
-    if len(found) == 1:
-        return found[0].weights, found[0].grid
     count = sum(len(one.weights) for one in found)
     weights = np.zeros((count, sum(map(len, places))), np.int64)
     row = 0
     for one, place in zip(found, places, strict=True):
         weights[row : row + len(one.weights), place] = one.weights
         row += len(one.weights)
-    return weights, TERNARY if found[0].grid == BINARY else found[0].grid
+    grid = TERNARY if found[0].grid == BINARY else found[0].grid
+    return Compressed(weights, grid, np.concatenate([one.scale for one in found]))
 
 
 def _channels(lowering: Lowering, source: str, channels: Sequence[int], name: str) -> str:
@@ -218,45 +263,43 @@ def _(layer: layers.Select, lowering: Lowering, node: Node) -> Value:
 @lower.register
 def _(layer: layers.Dense, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
-    gatherer = Gatherer(layer.weights)
-    for part in lowering.calibration.chunks(x.node):
-        floats = lowering.floats[node.inputs[0]][part]
-        gatherer.add(floats, x.scale * lowering.calibration.values(x.node, part))
-    found = lowering.solve(gatherer)
-    dot = lowering.calibration.emit(f"{node.name}_dot", ops.Dot(found.weights, found.grid), x.node)
-    return _accumulators(lowering, node, dot, x.scale * found.scale)
+    place = Place(lowering, node.name, x.node, x.scale, Slide((1, 1)), x.node)
+    how, inputs = lowering.method(node.name), lowering.floats[node.inputs[0]]
+    (found,) = _compress(lowering, how, place, inputs, [(Gatherer(layer.weights), slice(None))])
+    return _accumulators(lowering, node, found.lower(place))
 
 
 @lower.register
 def _(layer: layers.DepthwiseConv, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
-    windows = _window(lowering, x.node, layer.slide, node.name)
+    windows = lowering.windows(f"{node.name}_window", x.node, layer.slide)
+    place = Place(lowering, node.name, x.node, x.scale, layer.slide, windows)
     inputs, channels = lowering.floats[node.inputs[0]], len(layer.weights)
     problems = [
-        (Gatherer(row.reshape(1, -1)), slice(channel, None, channels))
+        (Gatherer(row.reshape(1, -1), layer.window), slice(channel, None, channels))
         for channel, row in enumerate(layer.weights)
     ]
-    found = _compress(lowering, layer.slide, inputs, windows, x.scale, problems)
+    how = lowering.method(node.name).depthwise
+    found = [cast(Compressed, one) for one in _compress(lowering, how, place, inputs, problems)]
     weights = np.concatenate([one.weights for one in found])
     scale = np.concatenate([one.scale for one in found])
-    op = ops.DepthwiseDot(weights, found[0].grid)
-    dot = lowering.calibration.emit(f"{node.name}_dot", op, windows)
-    return _accumulators(lowering, node, dot, x.scale * scale)
+    dot = place.emit("dot", ops.DepthwiseDot(weights, found[0].grid), windows)
+    return _accumulators(lowering, node, Sums(dot, x.scale * scale))
 
 
 def _rows(x: NDArray[Any]) -> NDArray[Any]:
     return x.reshape(-1, x.shape[-1])
 
 
-def _accumulators(lowering: Lowering, node: Node, dot: str, scale: Floats) -> Pending:
+def _accumulators(lowering: Lowering, node: Node, sums: Sums) -> Pending:
     """The response of a compressed layer, with the bias that gives it the float network's mean.
 
     The float bias would leave the mean error of the compressed weights in every output (bias
     correction: Nagel et al., arXiv 1906.04721, section 4.2).
     """
-    sums = scale * lowering.calibration.kept[dot]
-    offset = _rows(lowering.floats[node.name]).mean(0) - _rows(sums).mean(0)
-    return Pending(dot, scale, offset.astype(np.float64), node.name)
+    found = sums.scale * lowering.calibration.kept[sums.edge]
+    offset = _rows(lowering.floats[node.name]).mean(0) - _rows(found).mean(0)
+    return Pending(sums.edge, sums.scale, offset.astype(np.float64), node.name)
 
 
 @lower.register
@@ -300,7 +343,7 @@ def _(layer: layers.MaxPool, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
     # The least value of all wins against nothing that is there.
     least = lowering.edge(x).grid.lo
-    windows = _window(lowering, x.node, layer.slide, node.name, least)
+    windows = lowering.windows(f"{node.name}_window", x.node, layer.slide, least)
     op = ops.MaxPool(prod(layer.kernel))
     return Ready(lowering.calibration.emit(node.name, op, windows), x.scale)
 
@@ -318,7 +361,7 @@ def _(layer: layers.GlobalAveragePool, lowering: Lowering, node: Node) -> Value:
 
 def _mean(lowering: Lowering, node: Node, slide: Slide) -> Pending:
     x = lowering.ready(lowering.source(node))
-    windows = _window(lowering, x.node, slide, node.name)
+    windows = lowering.windows(f"{node.name}_window", x.node, slide)
     op = ops.SumPool(prod(slide.kernel))
     total = lowering.calibration.emit(f"{node.name}_sum", op, windows)
     return lowering.pending(Ready(total, x.scale), node.name, 1 / op.size)

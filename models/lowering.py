@@ -14,24 +14,24 @@ f, computed in float64: the program that comes out is what is exact from then on
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from math import floor, frexp
+from math import floor, frexp, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import folding
+from . import folding, ops
 from .activations import LARGEST, Clip
 from .calibration import Calibration, Floats, best_argument_step, best_step
-from .compress.method import Compressed, Method
-from .compress.problem import Gatherer
+from .compress.method import Method, Sums
 from .fixed import Grid, signed, unsigned
-from .layers import Activation, Relu
+from .layers import Activation, Relu, Slide
 from .network import Network, Node
 from .ops.table import ENTRIES_MAX
-from .program import Edge
+from .program import Edge, Op
 
 OUTPUT_BITS = 16
 OUTPUT_HEADROOM = 4
@@ -93,7 +93,7 @@ class Lowering:
     floats: dict[str, NDArray[Any]]
     values: dict[str, Value]
     calibration: Calibration
-    method: Method
+    method: Callable[[str], Method]
     activation_bits: int
     rounded: dict[str, Ready] = field(default_factory=dict[str, Ready])
 
@@ -178,9 +178,17 @@ class Lowering:
         scale = np.full(self.edge(value).channels, value.scale * share)
         return Pending(value.node, scale, np.zeros_like(scale), label)
 
-    def solve(self, gatherer: Gatherer) -> Compressed:
-        """Compress the weights of one gathered problem."""
-        return self.method.compress(gatherer.problem(), gatherer.weights)
+    def windows(self, name: str, source: str, slide: Slide, pad: int = 0) -> str:
+        """The edge of the windows that a kernel sees as it slides over the edge `source`."""
+        shape = self.calibration.edges[source].shape
+        if slide == Slide((1, 1)):
+            return source
+        if slide == Slide((shape[0], shape[1]), slide.stride):
+            # One window that is the whole image holds its values in their own order.
+            op: Op = ops.Reshape((1, 1, prod(shape)))
+        else:
+            op = ops.Window(slide.kernel, slide.stride, slide.padding, slide.dilation, pad)
+        return self.calibration.emit(name, op, source)
 
     def scores(self, name: str) -> Ready:
         """The value `name`, rounded to 16 bits where it is pending.
@@ -194,3 +202,35 @@ class Lowering:
         grid = signed(OUTPUT_BITS)
         largest = OUTPUT_HEADROOM * float(np.abs(self.real(value)).max()) / grid.hi
         return self.round(value, 2.0 ** frexp(largest)[1], grid)
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A `Site`: a layer called `name`, whose kernel slides over the edge `source`."""
+
+    lowering: Lowering
+    name: str
+    source: str
+    scale: float
+    slide: Slide
+    windows: str
+
+    def edge(self, name: str) -> Edge:
+        """Shape and range of an edge."""
+        return self.lowering.calibration.edges[name]
+
+    def emit(self, part: str, op: Op, *inputs: str) -> str:
+        """Append an operator called NAME_PART; return its edge."""
+        return self.lowering.calibration.emit(f"{self.name}_{part}", op, *inputs)
+
+    def window(self, part: str, source: str, slide: Slide) -> str:
+        """Append the windows of a kernel over an edge, zeros outside; return their edge."""
+        return self.lowering.windows(f"{self.name}_{part}", source, slide)
+
+    def rounded(self, part: str, sums: Sums, bits: int) -> tuple[str, float]:
+        """Append the rounding of sums to signed integers of one scale; return edge and scale."""
+        none = np.zeros_like(sums.scale)
+        value = Pending(sums.edge, sums.scale, none, f"{self.name}_{part}")
+        grid = signed(bits)
+        found = self.lowering.round(value, best_step(self.lowering.real(value), grid), grid)
+        return found.node, found.scale

@@ -36,6 +36,9 @@ Progress = Callable[[str], None]
 POLL, TELL = 0.5, 5
 """Seconds between looks at a tool that runs, and at least between two lines about it."""
 
+QUICK = 20_000
+"""Cycles up to which a bench is built unoptimised: its compiler would take longer than its run."""
+
 PATIENCE = {"build": 7200, "test": 900}
 """Seconds that a step may go on without any progress."""
 
@@ -103,7 +106,8 @@ def simulate(
         shutil.copy(TESTBENCH, cwd / "testbench.py")
         prepared = time.perf_counter()
         tell(f"simulating under {engine}")
-        _launch(engine, "test", build, cwd, ("frames",), wave is not None, tell=tell)
+        recorded = ["--waves"] if wave is not None else []
+        _launch(engine, "test", build, cwd, ["--test=frames", *recorded], tell)
         outcomes = _outcomes(cwd, trials)
         if wave is not None:
             shutil.move(cwd / "wave.dump", wave)
@@ -147,9 +151,12 @@ def _built(trials: Sequence[Trial], engine: str, waves: bool, tell: Progress) ->
     """The folder of the compiled bench, from the cache where the same text was built before."""
     texts = {f"{trial.rtl.top}.v": trial.rtl.verilog for trial in trials}
     texts["bench.v"] = bench_verilog(trials)
+    options = ["--waves"] if waves else []
+    if engine == "verilator" and max(t.design.interval * len(t.inputs) for t in trials) <= QUICK:
+        options.append("--quick")
     key = hashlib.sha256(
         json.dumps(
-            [engine, waves, *_tool_versions(), texts],
+            [engine, options, *_tool_versions(), texts],
             sort_keys=True,
         ).encode()
         + Path(runner.__file__).read_bytes()
@@ -165,7 +172,7 @@ def _built(trials: Sequence[Trial], engine: str, waves: bool, tell: Progress) ->
         try:
             for file, text in texts.items():
                 (scratch / file).write_text(text)
-            _launch(engine, "build", scratch, scratch, (), waves, sorted(texts))
+            _launch(engine, "build", scratch, scratch, [*options, *sorted(texts)])
             scratch.replace(folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -184,13 +191,12 @@ def _tool_versions() -> tuple[str, ...]:
 
 
 def _launch(
-    engine: str, step: str, build: Path, cwd: Path, tests: Sequence[str], waves: bool,
-    sources: Sequence[str] = (), tell: Progress = lambda _: None,
+    engine: str, step: str, build: Path, cwd: Path, options: Sequence[str],
+    tell: Progress = lambda _: None,
 ) -> None:  # fmt: skip
     """Run a step of codegen/runner.py in a process of its own, whose environment it may change."""
     command = [sys.executable, runner.__file__, "--engine", engine, "--steps", step]
-    command += ["--build-dir", str(build), *(f"--test={test}" for test in tests)]
-    command += (["--waves"] if waves else []) + list(sources)
+    command += ["--build-dir", str(build), *options]
     said = cwd / f"{step}.out"
     with said.open("wb") as out:
         process = subprocess.Popen(

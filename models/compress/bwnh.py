@@ -38,7 +38,7 @@ class Bwnh(Method):
     def variants(cls) -> Mapping[str, Method]:
         return {"bwnh": cls()}
 
-    def start(self, weights: Floats) -> Compressed:
+    def start(self, problem: LayerProblem, weights: Floats) -> Compressed:
         return nearest_signs(weights)
 
     def compress(self, problem: LayerProblem, weights: Floats) -> Compressed:

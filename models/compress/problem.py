@@ -14,6 +14,7 @@ piling up (Hu, Wang and Cheng, arXiv 1802.02733; Wu et al., arXiv 1512.06473).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,30 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class LayerProblem:
-    """gram = G (S, S), cross = c^T (N, S), energy = t (N,)."""
+    """gram = G (S, S), cross = c^T (N, S), energy = t (N,).
+
+    kernel: rows and columns of the layer's kernel; input s = (ky * kw + kx) * channels + channel.
+    """
 
     gram: Floats
     cross: Floats
     energy: Floats
+    kernel: tuple[int, int] = (1, 1)
 
     @classmethod
-    def data_free(cls, weights: Floats) -> LayerProblem:
+    def data_free(cls, weights: Floats, kernel: tuple[int, int] = (1, 1)) -> LayerProblem:
         """The problem with G = I: to be near the weights (N, S) themselves."""
-        return cls(np.eye(weights.shape[1]), weights.copy(), (weights**2).sum(1))
+        return cls(np.eye(weights.shape[1]), weights.copy(), (weights**2).sum(1), kernel)
+
+    @property
+    def taps(self) -> int:
+        """Positions of the kernel."""
+        return prod(self.kernel)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the layer's input."""
+        return len(self.gram) // self.taps
 
     def error(self, approximation: Floats) -> Floats:
         """The squared response error of What^T (N, S), one per filter: (N,)."""
@@ -50,14 +65,15 @@ class LayerProblem:
             self.gram + pull * np.eye(len(self.gram)),
             self.cross + pull * weights,
             self.energy + pull * (weights**2).sum(1),
+            self.kernel,
         )
 
 
 class Gatherer:
     """Sums up the problem of one layer with weights (N, S), chunk by chunk."""
 
-    def __init__(self, weights: NDArray[Any]):
-        self.weights = weights.astype(np.float64)
+    def __init__(self, weights: NDArray[Any], kernel: tuple[int, int] = (1, 1)):
+        self.weights, self.kernel = weights.astype(np.float64), kernel
         count, size = weights.shape
         self.gram = np.zeros((size, size))
         self.cross = np.zeros((count, size))
@@ -77,5 +93,6 @@ class Gatherer:
     def problem(self, damping: float = 0.01) -> LayerProblem:
         """The damped problem of everything added; the data-free one where every input was 0."""
         if not self.gram.any():
-            return LayerProblem.data_free(self.weights)
-        return LayerProblem(self.gram, self.cross, self.energy).damped(self.weights, damping)
+            return LayerProblem.data_free(self.weights, self.kernel)
+        found = LayerProblem(self.gram, self.cross, self.energy, self.kernel)
+        return found.damped(self.weights, damping)

@@ -30,7 +30,7 @@ class Sign(Method):
     def variants(cls) -> Mapping[str, Method]:
         return {"sign": cls()}
 
-    def start(self, weights: Floats) -> Compressed:
+    def start(self, problem: LayerProblem, weights: Floats) -> Compressed:
         return nearest_signs(weights)
 
     def compress(self, problem: LayerProblem, weights: Floats) -> Compressed:

@@ -23,9 +23,9 @@ class Ternary(Method):
     def variants(cls) -> Mapping[str, Method]:
         return {"ternary": cls()}
 
-    def start(self, weights: Floats) -> Compressed:
+    def start(self, problem: LayerProblem, weights: Floats) -> Compressed:
         return round_second_order(LayerProblem.data_free(weights), weights, TERNARY)
 
     def compress(self, problem: LayerProblem, weights: Floats) -> Compressed:
         rounded = round_second_order(problem, weights, TERNARY)
-        return better(problem, self.start(weights), rounded)
+        return better(problem, self.start(problem, weights), rounded)

@@ -24,9 +24,9 @@ class Uniform(Method):
     def variants(cls) -> Mapping[str, Method]:
         return {f"int{bits}": cls(bits) for bits in range(2, 17)}
 
-    def start(self, weights: Floats) -> Compressed:
+    def start(self, problem: LayerProblem, weights: Floats) -> Compressed:
         return round_second_order(LayerProblem.data_free(weights), weights, signed(self.bits))
 
     def compress(self, problem: LayerProblem, weights: Floats) -> Compressed:
         rounded = round_second_order(problem, weights, signed(self.bits))
-        return better(problem, self.start(weights), rounded)
+        return better(problem, self.start(problem, weights), rounded)
