@@ -25,7 +25,7 @@ from bitwright.hw.design import SINK, SOURCE, Design, figures
 from bitwright.models import saved
 from bitwright.models import zoo as models_zoo
 from bitwright.models.fixed import Ints, ProgramError
-from bitwright.models.lower import quantise
+from bitwright.models.lower import NONE, quantise
 from bitwright.models.network import Network
 from bitwright.models.onnx import write as onnx_writer
 from bitwright.models.onnx.floats.network import network_of
@@ -300,18 +300,20 @@ def compress(
     weights: str = "bwnh",
     activations: int = 8,
     labels: Array | None = None,
+    mixed: Mapping[str, str] = NONE,
 ) -> Program:
     """Compress a float network to a program.
 
     network: a `Network`, its file, a float ONNX file, or the name of one in the zoo.  data:
     calibration inputs (N, *shape), in the model's own layout or channels last.  weights: a method
     ("bwnh", "ternary", "int4", ...); activations: bits of each activation (2 to 8); labels: classes
-    of `data` (N,), for the accuracy on it in the program's metadata.
+    of `data` (N,), for the accuracy on it in the program's metadata; mixed: another method for some
+    layers, by their names.
     """
     if data is None:
         raise ProgramError("compression needs calibration data; give inputs of the network")
     floats = _network(network)
-    program = quantise(floats, data, weights, activations, kernels.execute)
+    program = quantise(floats, data, weights, activations, kernels.execute, mixed)
     if labels is None:
         return program
     accuracy = top_1(kernels.run(program, floats.accept(data)), labels)

@@ -73,6 +73,7 @@ def _compress(args: argparse.Namespace) -> int:
         args.network,
         data=read_array(args.data, "--data"),
         weights=args.weights,
+        mixed=dict(args.weights_of),
         activations=args.activations,
         labels=read_optional(args.labels, "--labels"),
     )
@@ -81,6 +82,7 @@ def _compress(args: argparse.Namespace) -> int:
         "model": str(args.output),
         "network": args.network,
         "weights": args.weights,
+        "mixed": dict(args.weights_of),
         "activations": args.activations,
     }
     return _print(args, written, f"{args.network} compressed to {args.output}")
@@ -154,6 +156,7 @@ def _compare(args: argparse.Namespace) -> int:
     result = api.compare(
         args.models,
         engine=None if args.engine == "none" else args.engine,
+        place=_placer(args.place, args.family, args.clock),
         report=_report_writer(args.report),
         progress=_progress,
         **wishes.columns(args, read_fold),
@@ -170,6 +173,15 @@ def _report_writer(path: Path | None) -> Callable[..., object] | None:
     from bitwright.sim.report import write_comparison
 
     return partial(write_comparison, path)
+
+
+def _placer(seeds: int | None, family: str, clock: float | None) -> Callable[..., Any] | None:
+    """What places the designs of a comparison with so many seeds, where that was asked for."""
+    if seeds is None:
+        return None
+    from .synthesis import placed
+
+    return partial(placed, family=family, clock=clock, seeds=seeds, tell=_progress)
 
 
 def _explore(args: argparse.Namespace) -> int:
@@ -302,6 +314,13 @@ def _probability(text: str) -> float:
     return value
 
 
+def _assigned(text: str) -> tuple[str, str]:
+    layer, equals, name = text.partition("=")
+    if not (layer and equals and name):
+        raise argparse.ArgumentTypeError(f"LAYER=METHOD is expected, not {text}")
+    return layer, name
+
+
 # Errors
 
 
@@ -370,6 +389,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     compress.add_argument(
         "--weights", metavar="METHOD", default="bwnh", help="bwnh, int4, int8, ... (default: bwnh)"
+    )
+    compress.add_argument(
+        "--weights-of",
+        metavar="LAYER=METHOD",
+        type=_assigned,
+        action="append",
+        default=[],
+        help="another method for one layer, e.g. the first (may be given several times)",
     )
     compress.add_argument(
         "--activations",
@@ -465,6 +492,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=["auto", "icarus", "verilator", "none"],
         default="auto",
         help="measures the cycles in RTL; none: not, for big networks (default: auto)",
+    )
+    compare.add_argument(
+        "--place",
+        metavar="SEEDS",
+        type=_at_least(1),
+        help="synthesise, place and route: times at the clock reached, and the real area",
     )
     compare.add_argument(
         "--report", metavar="FILE.html", type=Path, help="write it as a self-contained page too"

@@ -19,9 +19,11 @@ from bitwright.codegen.devices import DEVICES, PLACERS
 from bitwright.codegen.place import Placed, place, unit_of
 from bitwright.codegen.project import FORMAT, FRAMES, MANIFEST
 from bitwright.codegen.verilog import Rtl, write_rtl
+from bitwright.hw import cost
 from bitwright.hw.cost import RESOURCES
 from bitwright.hw.design import Design, figures
 from bitwright.models.fixed import ProgramError
+from bitwright.sim import compare
 from bitwright.sim.compare import area_error, estimate_design
 
 from .text import table
@@ -158,6 +160,21 @@ def measure(
         result["notes"] += [area_error(family)]
     result["seconds"] = time.perf_counter() - start
     return result
+
+
+def placed(
+    design: Design, family: str, clock: float | None, seeds: int, tell: Progress
+) -> compare.Placed | None:
+    """What place and route made of a design, for `compare`; None for a family without it."""
+    if family not in PLACERS:
+        return None
+    found = place(write_rtl(design), family, seeds=seeds, clock=clock, tell=tell)
+    if found.mhz is None:
+        return None
+    # The netlist's, which has no harness in it.
+    area = cost.Estimate(**_area(found.netlist))
+    reached = compare.Clock(found.mhz, min(found.clocks), max(found.clocks), len(found.clocks))
+    return compare.Placed(reached, area, f"{synth.yosys_version()}, nextpnr for {found.device}")
 
 
 def _stem(name: str) -> str:

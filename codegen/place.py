@@ -24,7 +24,7 @@ from .harness import INSTANCE, PINS, harness, ports
 from .synth import RESOURCES, Area
 from .verilog import Rtl
 
-SECONDS = 1800
+SECONDS = 7200
 TARGET = 200.0
 """The clock in MHz that nextpnr aims at where none is asked for; it reports what it reaches."""
 

@@ -99,8 +99,9 @@ def _methods(network: Network, weights: str, mixed: Mapping[str, str]) -> Callab
 
 def _read(nodes: Mapping[str, ProgramNode]) -> tuple[ProgramNode, ...]:
     """The nodes that the last one reads, itself included: not the windows only calibrated on."""
-    wanted, kept = {next(reversed(nodes))}, list[ProgramNode]()
-    for node in reversed(nodes.values()):
+    backwards = list(nodes.values())[::-1]
+    wanted, kept = {backwards[0].name}, list[ProgramNode]()
+    for node in backwards:
         if node.name in wanted:
             wanted.update(node.inputs)
             kept.append(node)

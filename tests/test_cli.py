@@ -13,6 +13,7 @@ from programs import binary_convolution, every_operator, frames
 from bitwright import api
 from bitwright.cli import main
 from bitwright.codegen import project
+from bitwright.models.ops import Dot
 from bitwright.models.saved import save
 from bitwright.sim import compare
 
@@ -166,6 +167,18 @@ def test_compress_makes_a_program_that_runs(tmp_path, capsys):
     assert 0 <= program.metadata["calibration_accuracy"] <= 1
 
 
+def test_a_layer_may_have_a_method_of_its_own(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 17, (40, 8, 8, 1)))
+    command = ["compress", "digits-cnn", "--data", tmp_path / "x.npy", "--weights", "bwnh"]
+    command += ["-o", tmp_path / "m.npz", "--weights-of", "conv1=int8:bits=6"]
+    assert run(capsys, *command)[0] == 0
+    program = api.load(tmp_path / "m.npz")
+    grids = [node.op.grid.bits for node in program.nodes if isinstance(node.op, Dot)]
+    assert grids[0] == 6
+    assert set(grids[1:]) == {1}
+    assert program.metadata["mixed"] == {"conv1": "int8:bits=6"}
+
+
 BAD = {
     "nothing.npz does not exist; give the path of a saved file": [
         "generate", "nothing.npz", "-o", "o"],
@@ -194,6 +207,10 @@ BAD = {
         "simulate", "model.npz", "--inputs", "x.npy", "--stall", "1"],
     "no compression method is called 'magic'": [
         "compress", "digits-cnn", "--data", "digits.npy", "--weights", "magic", "-o", "o"],
+    "has no layer 'stem' with weights to compress; choose conv1, ": [
+        "compress", "digits-cnn", "--data", "digits.npy", "--weights-of", "stem=int8", "-o", "o"],
+    "LAYER=METHOD is expected, not int8": [
+        "compress", "digits-cnn", "--data", "digits.npy", "--weights-of", "int8", "-o", "o"],
     "activations take 2 to 8 bits, not 1": [
         "compress", "digits-cnn", "--data", "x.npy", "--activations", "1", "-o", "o"],
 }  # fmt: skip
