@@ -78,7 +78,11 @@ def quantise(
         _read(calibration.nodes),
         border,
         replace(network.output_border, scale=(Fraction(scale),)),
-        {"weights": weights, "activation_bits": activation_bits}
+        {
+            "weights": weights,
+            "activation_bits": activation_bits,
+            "weight_bits": sum(lowering.bits.values()),
+        }
         | ({"mixed": dict(mixed)} if mixed else {}),
     )
 
@@ -153,7 +157,9 @@ def _compress(
             seen = place.scale * _rows(calibration.values(place.windows, part))
         for gatherer, columns in rows:
             gatherer.add(floats[:, columns], seen[:, columns])
-    return [how.compress(gatherer.problem(), gatherer.weights) for gatherer, _ in rows]
+    found = [how.compress(gatherer.problem(), gatherer.weights) for gatherer, _ in rows]
+    lowering.bits[place.name] = sum(one.bits for one in found)
+    return found
 
 
 @lower.register

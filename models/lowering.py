@@ -87,7 +87,10 @@ def limits(function: Activation | None) -> tuple[float, float] | None:
 
 @dataclass(frozen=True, eq=False)
 class Lowering:
-    """The state of one `quantise`: float values, what each became, and the program so far."""
+    """The state of one `quantise`: float values, what each became, and the program so far.
+
+    bits: stored bits of the weights of each part of a layer.
+    """
 
     network: Network
     floats: dict[str, NDArray[Any]]
@@ -96,6 +99,7 @@ class Lowering:
     method: Callable[[str], Method]
     activation_bits: int
     rounded: dict[str, Ready] = field(default_factory=dict[str, Ready])
+    bits: dict[str, int] = field(default_factory=dict[str, int])
 
     def source(self, node: Node) -> Value:
         """What the only input of a node became."""
