@@ -15,6 +15,7 @@ from amaranth.hdl import C, Cat, Module, Shape, Signal, Value
 from amaranth.hdl import signed as signed_shape
 
 from ..models.fixed import Grid, Ints, signed, unsigned
+from .elastic import resize
 
 MULTIPLIER = 18
 """Bits of both operands of a multiplier, with sign."""
@@ -88,7 +89,9 @@ class Pack:
     def split(self, m: Module, sums: Sequence[Value], name: str) -> tuple[list[Value], list[Value]]:
         """Both parts of packed sums: those of `a` and those of `b`."""
         low, high = list[Value](), list[Value]()
-        for k, value in enumerate(sums):
+        for k, term in enumerate(sums):
+            # A term that no other was added to is narrower than the sums, and has a sign above.
+            value = resize(term, self.most)
             parts = [Signal(self.sum, name=f"{name}_{part}{k}") for part in ("a", "b")]
             above = value[self.low : self.most]
             if self.sum.signed:

@@ -120,6 +120,27 @@ def test_sums_of_packed_products_keep_to_their_part(x: Grid, w: Grid, simd: int)
     assert count >= simd or full
 
 
+LEFTOVERS = [
+    (unsigned(8), signed(3), 2, 9), (unsigned(7), signed(4), 4, 25), (signed(5), signed(5), 4, 25),
+    (unsigned(6), signed(4), 2, 9), (signed(8), unsigned(4), 4, 3), (signed(5), signed(5), 2, 5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("x", "w", "pe", "simd"), LEFTOVERS, ids=str)
+def test_a_packed_product_that_is_left_over_keeps_its_sign(x: Grid, w: Grid, pe: int, simd: int):
+    """More lanes than are added up before the split, and one of them added to no other."""
+    pack = packed(x, w, simd)
+    assert pack.sum.signed
+    split = next(step for step in Lanes(x, w, simd, pe, 40).steps if step.name == "split")
+    assert min(term.width for term in split.row) < pack.most
+    rng = np.random.default_rng(simd)
+    weights = rng.choice([w.lo, w.hi, -1 if w.lo else 1], (pe, 2 * simd))
+    edge = Edge.of((8, 2 * simd), x)
+    design = Design(one_node(Dot(weights, w), edge), {"unit": Fold(pe, simd)}, {})
+    frames = rng.choice([x.lo, x.hi], (4, *edge.shape))
+    check_hardware(design, frames)
+
+
 @pytest.mark.parametrize(
     ("x", "w"), [(signed(8), signed(8)), (unsigned(8), signed(5)), (signed(19), signed(2))], ids=str
 )
