@@ -20,6 +20,7 @@ from ..hw.buffers import buffered, least
 from ..hw.design import LEAST_BUFFER, SINK, SOURCE, Design, folding_choices, with_depths
 from ..hw.fifo import Fifo
 from ..hw.fork import Fork
+from ..hw.pack import MULTIPLIER, Pack
 from ..hw.unit import Fold, Place, cycles, divisors
 from ..hw.window import Buffered, walk_of
 from ..models.fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed, unsigned
@@ -331,6 +332,22 @@ def _dot(draft: _Draft, at: str) -> str:
     return draft.add(Dot(weights, grid), at)
 
 
+def _packed_dot(draft: _Draft, at: str) -> str:
+    """Narrow weights in pairs of rows, over as many inputs as there are: they share multipliers."""
+    if len(draft.edges[at].shape) == 3:
+        at = _window(draft, at)
+    edge = draft.edges[at]
+    # As wide as a pair may be, so that few products are added before they are split.
+    bits = (MULTIPLIER - 1 - edge.grid.bits) // 2 - _between(draft.rng, 0, 1)
+    if edge.channels < 3 or edge.grid.bits == 1 or bits < 3:
+        raise ProgramError("nothing to pack")
+    grid = signed(bits)
+    shape = (_pick(draft.rng, (2, 4, 6)), edge.channels)
+    values = draft.rng.integers(grid.lo, grid.hi, shape, endpoint=True)
+    ends = draft.rng.choice([grid.lo, grid.hi], shape)
+    return draft.add(Dot(np.where(draft.rng.random(shape) < 0.5, ends, values), grid), at)
+
+
 def _convolution(draft: _Draft, at: str) -> str:
     return _dot(draft, _window(draft, at))
 
@@ -547,9 +564,9 @@ def _skip(draft: _Draft, at: str) -> str:
 
 _LAYERS: tuple[Layer, ...] = (
     _window, _window, _convolution, _convolution, _binary_convolution, _binary_convolution,
-    _windowed_pool, _windowed_pool, _dot, _dot, _depthwise, _max_pool, _sum_pool, _global_pool,
-    _thresholds, _thresholds, _requantise, _requantise, _reshape, _top_k, _residual, _parallel,
-    _skip, _scale, _table, _select, _resize,
+    _windowed_pool, _windowed_pool, _dot, _dot, _packed_dot, _packed_dot, _depthwise, _max_pool,
+    _sum_pool, _global_pool, _thresholds, _thresholds, _requantise, _requantise, _reshape, _top_k,
+    _residual, _parallel, _skip, _scale, _table, _select, _resize,
 )  # fmt: skip
 """Each as likely as it stands here often."""
 
@@ -588,9 +605,21 @@ def _folds(rng: Generator, program: Program, target: int) -> dict[str, Fold]:
         both = [fold for fold in fit if fold.pe > 1 and fold.simd > 1]
         folds[name] = _pick(rng, both if both and rng.random() < 0.6 else fit or choices)
         op = nodes[name].op
-        if isinstance(op, Dot) and op.weights.size <= MOST_CONSTANT and rng.random() < 0.15:
+        packs = {fold: _pack(program, nodes[name], fold) for fold in both}
+        pairs = [fold for fold, pack in packs.items() if pack]
+        split = [fold for fold, pack in packs.items() if pack and fold.simd >> pack.layers > 1]
+        if pairs and rng.random() < 0.8:
+            folds[name] = _pick(rng, split or pairs)
+        elif isinstance(op, Dot) and op.weights.size <= MOST_CONSTANT and rng.random() < 0.15:
             folds[name] = Fold(*op.weights.shape)
     return folds
+
+
+def _pack(program: Program, node: Node, fold: Fold) -> Pack | None:
+    """How two rows of a dot product share multipliers, where they do."""
+    if not isinstance(node.op, Dot) or node.op.grid.bipolar or fold.pe % 2:
+        return None
+    return Pack.of(program.edges[node.inputs[0]].grid, node.op.grid, fold.simd)
 
 
 def _fits(program: Program, node: Node, fold: Fold, target: int) -> bool:
