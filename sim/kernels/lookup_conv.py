@@ -1,0 +1,348 @@
+"""Convolution with product-quantised weights by table lookup (Q-CNN, arXiv 1512.06473, eq. 8).
+
+Each run of Cs input channels, at each tap and output, has one of the K words of its sub-space as
+weights. The products of a pixel's Cs channels with all K words are built once and then only looked
+up and added: C * K multiply-additions a pixel and C / Cs additions a tap and output take the place
+of C multiply-additions a tap and output.
+
+A table holds its entries of neighbouring pixels side by side, so that one lookup adds a vector of
+them. Pixels lie in rows of one pitch with the padding between them, hence a tap is one shift of all
+pixels; a stride splits the pixels into phases, each again with neighbours side by side.
+
+Entries and sums are int16, exact modulo 2**16. From the words that each output really looks up
+follows how many lookups in a row surely stay within int16; after so many the sum is widened to
+int32. Words whose entries alone may leave int16 are cut into shorter ones, which always fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...models.fixed import Grid
+from .lookup_loops import (
+    BUILT,
+    LANES,
+    VECTORS,
+    convolve_avx2,
+    convolve_portable,
+    has_avx2,
+    spread,
+)
+from .matmul_int8 import INT32_MAX
+
+Array = np.ndarray[Any, Any]
+Pair = tuple[int, int]
+
+INT16 = Grid(-(2**15), 2**15 - 1)
+OFFSET = 128  # Raises int8 to uint8.
+CACHE_LINE = 64
+
+# What a pass is cut to: as many lookups of an output pay for widening and storing its sum, and as
+# many bytes of tables and of sums stay in the second-level cache.
+LOOKUPS = 18
+TABLE_BYTES = 2**18
+SUM_BYTES = 2**19
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the pixels of an image (height, width) lie in a row of places, for windows over it.
+
+    Padded pixel (y, x) has phase (y % stride, x % stride) and there place
+    y // stride * pitch + x // stride; the right padding of a row is the left one of the next.
+    """
+
+    size: Pair
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+
+    @cached_property
+    def output(self) -> Pair:
+        """Height and width of the output."""
+        reach = zip(self.size, self.padding, self.kernel, self.stride, strict=True)
+        height, width = ((n + 2 * pad - taps) // step + 1 for n, pad, taps, step in reach)
+        return height, width
+
+    @property
+    def pitch(self) -> int:
+        return max(-(-(self.size[1] + self.padding[1]) // self.stride[1]), self.output[1])
+
+    @property
+    def used(self) -> int:
+        """Places up to the last output."""
+        return (self.output[0] - 1) * self.pitch + self.output[1]
+
+    @property
+    def filled(self) -> int:
+        """Places up to the last padded row."""
+        return -(-(self.size[0] + 2 * self.padding[0]) // self.stride[0]) * self.pitch
+
+    @property
+    def phases(self) -> int:
+        return self.stride[0] * self.stride[1]
+
+    @cached_property
+    def shifts(self) -> tuple[Array, Array]:
+        """Phase (T,) and shift (T,) that take an output's place to each tap's pixel."""
+        y, x = (grid.ravel() for grid in np.indices(self.kernel))
+        (sy, sx), pitch = self.stride, self.pitch
+        return y % sy * sx + x % sx, y // sy * pitch + x // sx
+
+    def pixels(self, length: int) -> tuple[Array, Array]:
+        """Places of the rows (H,) and of the columns (W,), to be added; a phase has `length`."""
+        y, x = (np.arange(n) + pad for n, pad in zip(self.size, self.padding, strict=True))
+        (sy, sx), pitch = self.stride, self.pitch
+        return y % sy * sx * length + y // sy * pitch, x % sx * length + x // sx
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done at once: `spaces` tables, for `blocks` blocks of `vectors` vectors of places.
+
+    A word's row in a table has `length` entries of each phase; a phase of the image has `size`
+    places, with those that the last block of tables reads in vain.
+    """
+
+    spaces: int
+    vectors: int
+    blocks: int
+    length: int
+    size: int
+
+    @classmethod
+    def choose(cls, places: Places, outputs: int, spaces: int, words: int) -> Plan:
+        """Choose for `outputs` outputs and `spaces` sub-spaces of `words` words a group."""
+        needed = -(-places.used // LANES)
+        vectors = min(VECTORS, key=lambda v: -(-needed // v) * v)
+        reach = int(places.shifts[1].max())
+        entry = 2 * words * places.phases
+
+        def length(blocks: int) -> int:
+            return _up(blocks * vectors * LANES + reach, BUILT * LANES)
+
+        taps = places.kernel[0] * places.kernel[1]
+        together = max(
+            n for n in range(1, spaces + 1)
+            if spaces % n == 0
+            and (n == 1 or n * taps <= LOOKUPS and n * entry * length(1) <= TABLE_BYTES)
+        )  # fmt: skip
+        every = -(-needed // vectors)
+        blocks = max(
+            n for n in range(1, every + 1)
+            if n == 1
+            or together * entry * length(n) <= TABLE_BYTES
+            and 4 * outputs * n * vectors * LANES <= SUM_BYTES
+        )  # fmt: skip
+        parts = -(-every // blocks)
+        blocks = -(-every // parts)
+        size = (parts - 1) * blocks * vectors * LANES + length(blocks)
+        return cls(together, vectors, blocks, length(blocks), max(size, places.filled))
+
+
+@dataclass(frozen=True, eq=False)
+class LookupConv:
+    """A convolution of images (N, H, W, C) of integers of `grid` by lookup, exact in int32.
+
+    `words` (S, K, ceil(width / 2)) are pairs of int8 in an int16 and `starts` (S, K) what is added
+    to their products; `order` are the channels that meet them, None for all as they are. `offsets`
+    (G, passes, N, lookups) are where the rows of each output stand in the tables of a pass, `plan`
+    the shape of these, and `stretch` is how many rows are added before they are widened.
+    """
+
+    places: Places
+    grid: Grid
+    channels: int
+    order: Array | None
+    words: Array
+    starts: Array
+    offsets: Array
+    stretch: int
+    plan: Plan
+
+    @classmethod
+    def pack(
+        cls, places: Places, grid: Grid, codebooks: Array, indices: Array, groups: int = 1
+    ) -> LookupConv:
+        """Pack codebooks (M, K, Cs) int8 and indices (N, T, M / groups), taps T row by row.
+
+        Output n, of group n // (N / groups), has at tap t the weights codebooks[m, indices[n, t, i]]
+        for the Cs channels from m * Cs on, m being the i-th sub-space of the group.
+        """
+        _check(places, grid, codebooks, indices, groups)
+        spaces, words, size = codebooks.shape
+        outputs, taps, _ = indices.shape
+        parts, cut, low, high = _cut_to_fit(codebooks, grid)
+        found = indices.astype(np.int64).reshape(groups, -1, taps, spaces // groups)
+        found = found.transpose(0, 3, 1, 2).repeat(parts, axis=1)
+        space = np.arange(len(cut)).reshape(groups, -1, 1, 1)
+        plan = Plan.choose(places, outputs // groups, found.shape[1], words)
+
+        def by_pass(values: Array) -> Array:
+            whole = values.reshape(groups, -1, plan.spaces, *values.shape[2:])
+            return whole.transpose(0, 1, 3, 2, 4).reshape(*whole.shape[:2], whole.shape[3], -1)
+
+        lows, highs = by_pass(low[space, found]), by_pass(high[space, found])
+        bound = max(int(highs.sum(axis=(1, 3)).max()), -int(lows.sum(axis=(1, 3)).min()))
+        if bound > INT32_MAX:
+            raise OverflowError(
+                f"the sums of an output may reach {bound}, beyond int32 ({INT32_MAX}); "
+                "use fewer channels or a narrower input"
+            )
+        row = (space % plan.spaces * words + found) * (places.phases * plan.length)
+        phase, shift = places.shifts
+        offsets = by_pass(row + phase * plan.length + shift)
+        starts = cut.sum(axis=2) * (-OFFSET if grid.lo < 0 else 0)
+        channels = np.arange(spaces * size).reshape(spaces, 1, size)
+        order = _cut(channels, parts).ravel()
+        natural = np.array_equal(order, channels.ravel())
+        return cls(
+            places=places,
+            grid=grid,
+            channels=spaces * size,
+            order=None if natural else order,
+            words=cut.astype(np.int8, order="C").view(np.int16),
+            starts=starts.astype(np.int16),
+            offsets=offsets.astype(np.uint16 if offsets.max() < 2**16 else np.uint32),
+            stretch=_stretch(lows, highs),
+            plan=plan,
+        )
+
+    def __call__(self, x: Array) -> Array:
+        """Return the outputs (N, Ho, Wo, outputs) int32 of images x (N, H, W, C) int8 or uint8."""
+        self._check_input(x)
+        plan, groups, outputs = self.plan, len(self.offsets), self.offsets.shape[2]
+        table = aligned((plan.spaces * self.words.shape[1], self.places.phases * plan.length), np.int16)
+        sums = aligned((plan.blocks, outputs, plan.vectors * LANES), np.int32)
+        out = np.empty((len(x), *self.places.output, groups * outputs), np.int32)
+        convolve = convolve_avx2 if self.saturates_never and has_avx2() else convolve_portable
+        for image, result in zip(x, out, strict=True):
+            pairs = self.arrange(image)
+            convolve(
+                pairs, self.words, self.starts, self.offsets, self.stretch,
+                plan.length, table, sums, result, self.places.pitch,
+            )  # fmt: skip
+        return out
+
+    def arrange(self, image: Array) -> Array:
+        """Return the pixels (H, W, C) as unsigned pairs of channels (C / 2, phases, places)."""
+        octets = image.view(np.uint8)
+        octets = octets if self.order is None else octets[..., self.order]
+        pairs = np.ascontiguousarray(octets).view(np.uint16)
+        flip = np.uint16(OFFSET * 257 if self.grid.lo < 0 else 0)
+        out = np.full((pairs.shape[2], self.places.phases, self.plan.size), flip)
+        rows, columns = self.places.pixels(self.plan.size)
+        spread(pairs, flip, self.places.stride[1], rows, columns, out.reshape(len(out), -1))
+        return out
+
+    @cached_property
+    def saturates_never(self) -> bool:
+        """Whether no two products of a pair leave int16 in sum, whatever the raised input."""
+        top = self.grid.hi + (OFFSET if self.grid.lo < 0 else 0)
+        pairs = self.words.view(np.int8).astype(np.int64).reshape(-1, 2)
+        high, low = (f(pairs, 0).sum(axis=1) * max(top, 0) for f in (np.maximum, np.minimum))
+        return bool(INT16.lo <= low.min() and high.max() <= INT16.hi)
+
+    def _check_input(self, x: Array) -> None:
+        shape = (*self.places.size, self.channels)
+        if x.dtype not in (np.int8, np.uint8) or x.shape[1:] != shape:
+            raise ValueError(
+                f"x must be int8 or uint8 (N, {', '.join(map(str, shape))}), "
+                f"got {x.dtype} {x.shape}; pack again for other images"
+            )
+        if x.size and not self.grid.lo <= int(x.min()) <= int(x.max()) <= self.grid.hi:
+            raise ValueError(
+                f"x must stay within {self.grid.lo}..{self.grid.hi}, got {x.min()}..{x.max()}; "
+                "pack again with a wider grid"
+            )
+
+
+def aligned(shape: tuple[int, ...], kind: type[np.integer[Any]]) -> Array:
+    """Return memory on a cache line, lest vectors touch two lines."""
+    size = np.dtype(kind).itemsize * int(np.prod(shape))
+    buffer = np.empty(size + CACHE_LINE, np.uint8)
+    skip = -buffer.ctypes.data % CACHE_LINE
+    return buffer[skip : skip + size].view(kind).reshape(shape)
+
+
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _cut(words: Array, parts: int) -> Array:
+    """Cut the last axis of words (M, K, Cs) into parts of one even length, zero beyond."""
+    spaces, count, size = words.shape
+    width = -(-size // parts)
+    padded = np.pad(words, ((0, 0), (0, 0), (0, width * parts - size)))
+    cut = padded.reshape(spaces, count, parts, width).transpose(0, 2, 1, 3)
+    return np.pad(cut.reshape(-1, count, width), ((0, 0), (0, 0), (0, width % 2)))
+
+
+def _cut_to_fit(codebooks: Array, grid: Grid) -> tuple[int, Array, Array, Array]:
+    """Cut words into as few parts as let the entries fit int16.
+
+    Returns the number of parts, the words and their least and largest entry. A word of one channel
+    always fits: 128 * 255 < 2**15.
+    """
+    lo, hi = min(grid.lo, 0), max(grid.hi, 0)
+    parts = 1
+    while True:
+        words = _cut(codebooks.astype(np.int64), parts)
+        low = np.minimum(words * lo, words * hi).sum(axis=2)
+        high = np.maximum(words * lo, words * hi).sum(axis=2)
+        if INT16.lo <= low.min() and high.max() <= INT16.hi:
+            return parts, words, low, high
+        parts += 1
+
+
+def _stretch(lows: Array, highs: Array) -> int:
+    """Return how many of the lookups (..., L) in a row surely stay within int16, from any start.
+
+    `lows` and `highs` are the least and largest entry of each looked-up word.
+    """
+    lookups = lows.shape[-1]
+    for parts in range(1, lookups + 1):
+        stretch = -(-lookups // parts)
+        starts = np.arange(0, lookups, stretch)
+        low, high = (np.add.reduceat(each, starts, axis=-1) for each in (lows, highs))
+        if INT16.lo <= low.min() and high.max() <= INT16.hi:
+            return stretch
+    return 1
+
+
+def _check(places: Places, grid: Grid, codebooks: Array, indices: Array, groups: int) -> None:
+    if codebooks.dtype != np.int8 or codebooks.ndim != 3 or not codebooks.size:
+        raise ValueError(
+            f"codebooks must be int8 (M, K, Cs) and not empty, got {codebooks.dtype} "
+            f"{codebooks.shape}; quantise the words to 8 bits"
+        )
+    spaces, words, _ = codebooks.shape
+    taps = places.kernel[0] * places.kernel[1]
+    if groups < 1 or spaces % groups or indices.ndim != 3 or len(indices) % groups:
+        raise ValueError(
+            f"{groups} groups must share {spaces} sub-spaces and indices {indices.shape} evenly; "
+            "let no sub-space cross a group"
+        )
+    if indices.shape[1:] != (taps, spaces // groups) or not len(indices):
+        raise ValueError(
+            f"indices must be (N, {taps}, {spaces // groups}), got {indices.shape}; "
+            "give each output a word for each tap and sub-space of its group"
+        )
+    if indices.dtype.kind not in "iu" or not 0 <= int(indices.min()) <= int(indices.max()) < words:
+        raise ValueError(
+            f"indices must be integers within 0..{words - 1}, got {indices.dtype} "
+            f"{indices.min()}..{indices.max()}; each names one of the words"
+        )
+    if grid.lo < -OFFSET or grid.hi > (OFFSET - 1 if grid.lo < 0 else 2 * OFFSET - 1):
+        raise ValueError(
+            f"the input must fit int8 or uint8, got {grid.lo}..{grid.hi}; requantise it to 8 bits"
+        )
+    if min(places.output) < 1:
+        raise ValueError(
+            f"a kernel of {places.kernel} does not fit an image of {places.size} padded by "
+            f"{places.padding}; pad it more"
+        )

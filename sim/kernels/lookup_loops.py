@@ -1,0 +1,255 @@
+"""The loops of the lookup convolution, on vectors of int16 positions.
+
+Every sum is taken modulo 2**16 first and widened to int32 after a stretch of lookups; who prepares
+the operands proves that the sum over each stretch fits int16, so nothing is lost. Vectors are
+LLVM's own, which any processor has in some width; only the products of bytes have a form for AVX2,
+and that one needs proof that no pair of products leaves int16, where the instruction saturates.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba import njit, types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+LANES = 16
+VECTORS = (4, 3, 2, 1)  # Vectors of sums in registers, the quickest number first.
+BUILT = 2  # Vectors of table entries built together.
+TILE = 16  # Sums turned from outputs x positions to positions x outputs at a time.
+
+Array = np.ndarray[Any, Any]
+
+_I16, _I32 = ir.IntType(16), ir.IntType(32)
+_NARROW, _WIDE = ir.VectorType(_I16, LANES), ir.VectorType(_I32, LANES)
+_OCTETS = ir.VectorType(ir.IntType(8), 2 * LANES)
+
+
+@cache
+def has_avx2() -> bool:
+    """Tell whether Numba compiles for this processor as it is, and that one has AVX2."""
+    native = (None, "host")
+    as_it_is = config.CPU_NAME in native and config.CPU_FEATURES in native
+    return as_it_is and bool(get_host_cpu_features().get("avx2", False))
+
+
+def _element(context, builder, kind, array, index):
+    """Emit the address of element `index` of a contiguous array, wherever that is."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+
+
+def _vector(builder, address, lane, kind):
+    """Emit the address of the vector that starts `lane` elements after `address`."""
+    return builder.bitcast(builder.gep(address, [ir.IntType(64)(lane)]), kind.as_pointer())
+
+
+def _broadcast(builder, scalar):
+    """Emit a vector with `scalar` in each of its lanes."""
+    empty = ir.Constant(_NARROW, ir.Undefined)
+    first = builder.insert_element(empty, scalar, _I32(0))
+    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_I32, LANES), None))
+
+
+def _pair_avx2(builder, x, word):
+    """Emit VPMADDUBSW: the products of two unsigned and two signed bytes a lane, added."""
+    kind = ir.FunctionType(_NARROW, [_OCTETS] * 2)
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx2.pmadd.ub.sw")
+    return builder.call(function, [builder.bitcast(v, _OCTETS) for v in (x, word)])
+
+
+def _pair_portable(builder, x, word):
+    """Emit the same modulo 2**16, where the instruction would saturate."""
+    eight = ir.Constant(_NARROW, [8] * LANES)
+    low = builder.and_(x, ir.Constant(_NARROW, [255] * LANES))
+    first = builder.mul(low, builder.ashr(builder.shl(word, eight), eight))
+    return builder.add(first, builder.mul(builder.lshr(x, eight), builder.ashr(word, eight)))
+
+
+_PAIRS = {0: _pair_portable, 1: _pair_avx2}
+
+
+@intrinsic(prefer_literal=True)
+def _build(_, form, vectors, x, at, step, words, word, depth, start, table, to):
+    """Set `vectors` (a constant) vectors of `table` from `to`, to the products with one word.
+
+    Adds to `start` the `form` (of `_PAIRS`) of words[word + c] with x[at + c * step :], c < depth.
+    """
+    signature = types.void(form, vectors, x, at, step, words, word, depth, start, table, to)
+    pair = _PAIRS[form.literal_value]
+    count = vectors.literal_value
+
+    def codegen(context, builder, signature, args):
+        _, _, x, at, step, words, word, depth, start, table, to = args
+        index = at.type
+        sums = [cgutils.alloca_once(builder, _NARROW) for _ in range(count)]
+        first = _broadcast(builder, start)
+        for slot in sums:
+            builder.store(first, slot)
+        with cgutils.for_range(builder, depth, intp=index) as loop:
+            octets = _element(context, builder, signature.args[5], words, builder.add(word, loop.index))
+            factor = _broadcast(builder, builder.load(octets))
+            place = builder.add(at, builder.mul(loop.index, step))
+            source = _element(context, builder, signature.args[2], x, place)
+            for i, slot in enumerate(sums):
+                values = builder.load(_vector(builder, source, LANES * i, _NARROW), align=2)
+                builder.store(builder.add(builder.load(slot), pair(builder, values, factor)), slot)
+        target = _element(context, builder, signature.args[9], table, to)
+        for i, slot in enumerate(sums):
+            builder.store(builder.load(slot), _vector(builder, target, LANES * i, _NARROW), align=2)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic(prefer_literal=True)
+def _accumulate(_, vectors, table, begin, offsets, first, last, stretch, sums, to):
+    """Add to `vectors` (a constant) vectors of `sums` from `to` the looked-up rows of the table.
+
+    These start at `begin` + offsets[i] for first <= i < last; `stretch` of them are added at a
+    time in 16 bits.
+    """
+    signature = types.void(vectors, table, begin, offsets, first, last, stretch, sums, to)
+    count = vectors.literal_value
+
+    def codegen(context, builder, signature, args):
+        _, table, begin, offsets, first, last, stretch, sums, to = args
+        index = first.type
+        rows = _element(context, builder, signature.args[1], table, begin)
+        wide = [cgutils.alloca_once(builder, _WIDE) for _ in range(count)]
+        narrow = [cgutils.alloca_once(builder, _NARROW) for _ in range(count)]
+        for slot in wide:
+            builder.store(ir.Constant(_WIDE, None), slot)
+        with cgutils.for_range_slice(builder, first, last, stretch, intp=index) as (start, _):
+            for slot in narrow:
+                builder.store(ir.Constant(_NARROW, None), slot)
+            end = builder.add(start, stretch)
+            end = builder.select(builder.icmp_signed("<", end, last), end, last)
+            with cgutils.for_range_slice(builder, start, end, index(1), intp=index) as (i, _):
+                offset = builder.load(_element(context, builder, signature.args[3], offsets, i))
+                row = builder.gep(rows, [builder.zext(offset, index)])
+                for v, slot in enumerate(narrow):
+                    entry = builder.load(_vector(builder, row, LANES * v, _NARROW), align=2)
+                    builder.store(builder.add(builder.load(slot), entry), slot)
+            for total, slot in zip(wide, narrow, strict=True):
+                widened = builder.sext(builder.load(slot), _WIDE)
+                builder.store(builder.add(builder.load(total), widened), total)
+        target = _element(context, builder, signature.args[7], sums, to)
+        for v, slot in enumerate(wide):
+            place = _vector(builder, target, LANES * v, _WIDE)
+            total = builder.add(builder.load(place, align=4), builder.load(slot))
+            builder.store(total, place, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@njit(cache=True, nogil=True)
+def spread(x, flip, step, rows, columns, out):
+    """Write pixels x (H, W, C) exclusive-or `flip` to out (C, size), at rows[y] + columns[x].
+
+    Columns `step` apart lie side by side there.
+    """
+    height, width, channels = x.shape
+    for y in range(height):
+        for c in range(channels):
+            for phase in range(min(step, width)):
+                to = rows[y] + columns[phase]
+                for column in range(phase, width, step):
+                    out[c, to] = x[y, column, c] ^ flip
+                    to += 1
+
+
+def _passes(form):
+    """Return the loop over passes whose tables are built by `form` (of `_PAIRS`)."""
+
+    @njit(cache=True, nogil=True)
+    def build_tables(x, begin, length, words, starts, first, table):
+        """Set table (W, phases * length) to the entries of words `first` on, from `begin` on."""
+        # The words (M, K, depth) meet the pairs of channels x (M * depth, phases, places).
+        count, depth = words.shape[1:]
+        phases, places = x.shape[1:]
+        pixels, pairs, flat, entries = x.ravel(), words.ravel(), starts.ravel(), table.ravel()
+        for space in range(len(table) // count):
+            for phase in range(phases):
+                channels = (first + space) * depth
+                source = (channels * phases + phase) * places + begin
+                for lane in range(0, length, BUILT * LANES):
+                    for k in range(count):
+                        row = space * count + k
+                        word = first * count + row
+                        at, to = source + lane, row * table.shape[1] + phase * length + lane
+                        _build(
+                            form, BUILT, pixels, at, phases * places,
+                            pairs, word * depth, depth, flat[word], entries, to,
+                        )  # fmt: skip
+
+    @njit(cache=True, nogil=True)
+    def convolve(x, words, starts, offsets, stretch, length, table, sums, out, pitch):
+        """Set out (H, W, G * N) from the pairs of channels x, for whole images or parts of them."""
+        groups, passes, outputs, lookups = offsets.shape
+        blocks, vectors = sums.shape[0], sums.shape[2] // LANES
+        spaces = len(table) // words.shape[1]
+        part = blocks * vectors * LANES
+        places = (out.shape[0] - 1) * pitch + out.shape[1]
+        for begin in range(0, places, part):
+            for group in range(groups):
+                sums[...] = 0
+                for p in range(passes):
+                    first = (group * passes + p) * spaces
+                    build_tables(x, begin, length, words, starts, first, table)
+                    add_lookups(table, offsets[group, p], stretch, sums)
+                turn(sums, begin, pitch, group * outputs, out)
+
+    return convolve
+
+
+@njit(cache=True, nogil=True)
+def add_lookups(table, offsets, stretch, sums):
+    """Add to sums (B, N, V * LANES) int32 the rows of the table at offsets (N, L), block by block.
+
+    Block b looks up V * LANES * b entries further on.
+    """
+    blocks, outputs, lanes = sums.shape
+    lookups = offsets.shape[1]
+    entries, rows, totals = table.ravel(), offsets.ravel(), sums.ravel()
+    for block in range(blocks):
+        begin = block * lanes
+        for output in range(outputs):
+            first, to = output * lookups, (block * outputs + output) * lanes
+            last = first + lookups
+            if lanes == 4 * LANES:
+                _accumulate(4, entries, begin, rows, first, last, stretch, totals, to)
+            elif lanes == 3 * LANES:
+                _accumulate(3, entries, begin, rows, first, last, stretch, totals, to)
+            elif lanes == 2 * LANES:
+                _accumulate(2, entries, begin, rows, first, last, stretch, totals, to)
+            else:
+                _accumulate(1, entries, begin, rows, first, last, stretch, totals, to)
+
+
+@njit(cache=True, nogil=True)
+def turn(sums, begin, pitch, channel, out):
+    """Copy sums (B, N, lanes) of the places from `begin` on to out[..., channel : channel + N].
+
+    Place y * pitch + x is pixel (y, x) of out (H, W, C), or lies between two rows.
+    """
+    height, width, _ = out.shape
+    blocks, outputs, lanes = sums.shape
+    for block in range(blocks):
+        for lane in range(0, lanes, TILE):
+            place = begin + block * lanes + lane
+            for first in range(0, outputs, TILE):
+                last = min(first + TILE, outputs)
+                for i in range(TILE):
+                    y, x = divmod(place + i, pitch)
+                    if y < height and x < width:
+                        for output in range(first, last):
+                            out[y, x, channel + output] = sums[block, output, lane + i]
+
+
+convolve_portable, convolve_avx2 = (_passes(form) for form in _PAIRS)
