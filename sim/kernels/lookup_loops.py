@@ -107,41 +107,52 @@ def _build(_, form, vectors, x, at, step, words, word, depth, start, table, to):
 
 
 @intrinsic(prefer_literal=True)
-def _accumulate(_, vectors, table, begin, offsets, first, last, stretch, sums, to):
+def _accumulate(_, vectors, stretch, table, begin, offsets, first, last, sums, to):
     """Add to `vectors` (a constant) vectors of `sums` from `to` the looked-up rows of the table.
 
-    These start at `begin` + offsets[i] for first <= i < last; `stretch` of them are added at a
-    time in 16 bits.
+    These start at `begin` + offsets[i] for first <= i < last. Sums of `stretch` (a constant) rows
+    must fit int16.
     """
-    signature = types.void(vectors, table, begin, offsets, first, last, stretch, sums, to)
-    count = vectors.literal_value
+    signature = types.void(vectors, stretch, table, begin, offsets, first, last, sums, to)
+    count, step = vectors.literal_value, stretch.literal_value
 
     def codegen(context, builder, signature, args):
-        _, table, begin, offsets, first, last, stretch, sums, to = args
+        _, _, table, begin, offsets, first, last, sums, to = args
         index = first.type
-        rows = _element(context, builder, signature.args[1], table, begin)
-        wide = [cgutils.alloca_once(builder, _WIDE) for _ in range(count)]
-        narrow = [cgutils.alloca_once(builder, _NARROW) for _ in range(count)]
-        for slot in wide:
-            builder.store(ir.Constant(_WIDE, None), slot)
-        with cgutils.for_range_slice(builder, first, last, stretch, intp=index) as (start, _):
-            for slot in narrow:
-                builder.store(ir.Constant(_NARROW, None), slot)
-            end = builder.add(start, stretch)
-            end = builder.select(builder.icmp_signed("<", end, last), end, last)
-            with cgutils.for_range_slice(builder, start, end, index(1), intp=index) as (i, _):
-                offset = builder.load(_element(context, builder, signature.args[3], offsets, i))
+        rows = _element(context, builder, signature.args[2], table, begin)
+        low = [cgutils.alloca_once(builder, _NARROW) for _ in range(count)]
+        high = [cgutils.alloca_once(builder, _NARROW) for _ in range(count)]
+        for slot in low + high:
+            builder.store(ir.Constant(_NARROW, None), slot)
+        eight = ir.Constant(_NARROW, [8] * LANES)
+
+        def add(i, number):
+            parts = [None] * count
+            for n in range(number):
+                offset = builder.load(
+                    _element(context, builder, signature.args[4], offsets, builder.add(i, index(n)))
+                )
                 row = builder.gep(rows, [builder.zext(offset, index)])
-                for v, slot in enumerate(narrow):
+                for v in range(count):
                     entry = builder.load(_vector(builder, row, LANES * v, _NARROW), align=2)
-                    builder.store(builder.add(builder.load(slot), entry), slot)
-            for total, slot in zip(wide, narrow, strict=True):
-                widened = builder.sext(builder.load(slot), _WIDE)
-                builder.store(builder.add(builder.load(total), widened), total)
+                    parts[v] = builder.add(parts[v], entry) if n else entry
+            for v, part in enumerate(parts):
+                builder.store(builder.add(builder.load(low[v]), part), low[v])
+                top = builder.ashr(part, eight)
+                builder.store(builder.add(builder.load(high[v]), top), high[v])
+
+        whole = builder.sub(last, builder.srem(builder.sub(last, first), index(step)))
+        with cgutils.for_range_slice(builder, first, whole, index(step), intp=index) as (i, _):
+            add(i, step)
+        with cgutils.for_range_slice(builder, whole, last, index(1), intp=index) as (i, _):
+            add(i, 1)
         target = _element(context, builder, signature.args[7], sums, to)
-        for v, slot in enumerate(wide):
+        for v in range(count):
             place = _vector(builder, target, LANES * v, _WIDE)
-            total = builder.add(builder.load(place, align=4), builder.load(slot))
+            top = builder.load(high[v])
+            rest = builder.sub(builder.load(low[v]), builder.shl(top, eight))
+            top = builder.shl(builder.sext(top, _WIDE), ir.Constant(_WIDE, [8] * LANES))
+            total = builder.add(builder.load(place, align=4), builder.add(top, builder.zext(rest, _WIDE)))
             builder.store(total, place, align=4)
         return context.get_dummy_value()
 
@@ -222,14 +233,30 @@ def add_lookups(table, offsets, stretch, sums):
         for output in range(outputs):
             first, to = output * lookups, (block * outputs + output) * lanes
             last = first + lookups
-            if lanes == 4 * LANES:
-                _accumulate(4, entries, begin, rows, first, last, stretch, totals, to)
-            elif lanes == 3 * LANES:
-                _accumulate(3, entries, begin, rows, first, last, stretch, totals, to)
-            elif lanes == 2 * LANES:
-                _accumulate(2, entries, begin, rows, first, last, stretch, totals, to)
-            else:
-                _accumulate(1, entries, begin, rows, first, last, stretch, totals, to)
+            if lanes == 4 * LANES and stretch == 4:
+                _accumulate(4, 4, entries, begin, rows, first, last, totals, to)
+            elif lanes == 4 * LANES and stretch == 2:
+                _accumulate(4, 2, entries, begin, rows, first, last, totals, to)
+            elif lanes == 4 * LANES and stretch == 1:
+                _accumulate(4, 1, entries, begin, rows, first, last, totals, to)
+            elif lanes == 3 * LANES and stretch == 4:
+                _accumulate(3, 4, entries, begin, rows, first, last, totals, to)
+            elif lanes == 3 * LANES and stretch == 2:
+                _accumulate(3, 2, entries, begin, rows, first, last, totals, to)
+            elif lanes == 3 * LANES and stretch == 1:
+                _accumulate(3, 1, entries, begin, rows, first, last, totals, to)
+            elif lanes == 2 * LANES and stretch == 4:
+                _accumulate(2, 4, entries, begin, rows, first, last, totals, to)
+            elif lanes == 2 * LANES and stretch == 2:
+                _accumulate(2, 2, entries, begin, rows, first, last, totals, to)
+            elif lanes == 2 * LANES and stretch == 1:
+                _accumulate(2, 1, entries, begin, rows, first, last, totals, to)
+            elif lanes == 1 * LANES and stretch == 4:
+                _accumulate(1, 4, entries, begin, rows, first, last, totals, to)
+            elif lanes == 1 * LANES and stretch == 2:
+                _accumulate(1, 2, entries, begin, rows, first, last, totals, to)
+            elif lanes == 1 * LANES and stretch == 1:
+                _accumulate(1, 1, entries, begin, rows, first, last, totals, to)
 
 
 @njit(cache=True, nogil=True)
