@@ -236,7 +236,7 @@ class LookupConv:
         flip = np.uint16(OFFSET * 257 if self.grid.lo < 0 else 0)
         out = np.full((pairs.shape[2], self.places.phases, self.plan.size), flip)
         rows, columns = self.places.pixels(self.plan.size)
-        spread(pairs, flip, self.places.stride[1], rows, columns, out.reshape(len(out), -1))
+        spread(pairs, flip, rows, columns, out.reshape(len(out), -1))
         return out
 
     @cached_property

@@ -21,12 +21,13 @@ from numba.extending import intrinsic
 LANES = 16
 VECTORS = (4, 3, 2, 1)  # Vectors of sums in registers, the quickest number first.
 BUILT = 2  # Vectors of table entries built together.
-TILE = 16  # Sums turned from outputs x positions to positions x outputs at a time.
+TILE = 8  # The square of outputs and places that is turned at once.
 
 Array = np.ndarray[Any, Any]
 
 _I16, _I32 = ir.IntType(16), ir.IntType(32)
 _NARROW, _WIDE = ir.VectorType(_I16, LANES), ir.VectorType(_I32, LANES)
+_SQUARE = ir.VectorType(_I32, TILE)
 _OCTETS = ir.VectorType(ir.IntType(8), 2 * LANES)
 
 
@@ -48,11 +49,16 @@ def _vector(builder, address, lane, kind):
     return builder.bitcast(builder.gep(address, [ir.IntType(64)(lane)]), kind.as_pointer())
 
 
+def _shuffle(builder, a, b, lanes):
+    """Emit the vector of these lanes of a and b, those of b counted on from those of a."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(lanes)), lanes))
+
+
 def _broadcast(builder, scalar):
     """Emit a vector with `scalar` in each of its lanes."""
     empty = ir.Constant(_NARROW, ir.Undefined)
     first = builder.insert_element(empty, scalar, _I32(0))
-    return builder.shuffle_vector(first, empty, ir.Constant(ir.VectorType(_I32, LANES), None))
+    return _shuffle(builder, first, empty, [0] * LANES)
 
 
 def _pair_avx2(builder, x, word):
@@ -159,20 +165,53 @@ def _accumulate(_, vectors, stretch, table, begin, offsets, first, last, sums, t
     return signature, codegen
 
 
-@njit(cache=True, nogil=True)
-def spread(x, flip, step, rows, columns, out):
-    """Write pixels x (H, W, C) exclusive-or `flip` to out (C, size), at rows[y] + columns[x].
+@intrinsic
+def _turn_square(_, sums, at, step, out, to, shift):
+    """Copy sums[at + o * step + i] to out[to[i] + shift + o] for i, o < TILE where to[i] >= 0."""
+    signature = types.void(sums, at, step, out, to, shift)
 
-    Columns `step` apart lie side by side there.
-    """
+    def codegen(context, builder, signature, args):
+        sums, at, step, out, to, shift = args
+        index = at.type
+        lines = []
+        for o in range(TILE):
+            place = builder.add(at, builder.mul(step, index(o)))
+            source = _element(context, builder, signature.args[0], sums, place)
+            lines.append(builder.load(_vector(builder, source, 0, _SQUARE), align=4))
+        half = 1
+        while half < TILE:  # Swap the off-diagonal quarters of ever larger squares.
+            for first in (o for o in range(TILE) if not o & half):
+                a, b = lines[first], lines[first + half]
+                upper = [i + TILE - half if i & half else i for i in range(TILE)]
+                lower = [i + TILE if i & half else i + half for i in range(TILE)]
+                lines[first] = _shuffle(builder, a, b, upper)
+                lines[first + half] = _shuffle(builder, a, b, lower)
+            half *= 2
+        for i, line in enumerate(lines):
+            place = builder.load(_element(context, builder, signature.args[4], to, index(i)))
+            with builder.if_then(builder.icmp_signed(">=", place, index(0))):
+                place = builder.add(place, shift)
+                target = _element(context, builder, signature.args[3], out, place)
+                builder.store(line, _vector(builder, target, 0, _SQUARE), align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@njit(cache=True, nogil=True)
+def spread(x, flip, rows, columns, out):
+    """Write pixels x (H, W, C) exclusive-or `flip` to out (C, size), at rows[y] + columns[x]."""
     height, width, channels = x.shape
+    source, target = x.ravel(), out.ravel()
+    # Unsigned: Numba wraps signed indices round.
+    size, at = np.uintp(out.shape[1]), np.uintp(0)
     for y in range(height):
-        for c in range(channels):
-            for phase in range(min(step, width)):
-                to = rows[y] + columns[phase]
-                for column in range(phase, width, step):
-                    out[c, to] = x[y, column, c] ^ flip
-                    to += 1
+        for column in range(width):
+            to = np.uintp(rows[y] + columns[column])
+            for _ in range(channels):
+                target[to] = source[at] ^ flip
+                at += np.uintp(1)
+                to += size
 
 
 def _passes(form):
@@ -265,18 +304,24 @@ def turn(sums, begin, pitch, channel, out):
 
     Place y * pitch + x is pixel (y, x) of out (H, W, C), or lies between two rows.
     """
-    height, width, _ = out.shape
+    height, width, channels = out.shape
     blocks, outputs, lanes = sums.shape
+    source, target = sums.ravel(), out.ravel()
+    to = np.empty(TILE, np.int64)
+    whole = outputs - outputs % TILE
     for block in range(blocks):
         for lane in range(0, lanes, TILE):
-            place = begin + block * lanes + lane
-            for first in range(0, outputs, TILE):
-                last = min(first + TILE, outputs)
+            for i in range(TILE):
+                y, x = divmod(begin + block * lanes + lane + i, pitch)
+                inside = y < height and x < width
+                to[i] = (y * width + x) * channels + channel if inside else -1
+            at = block * outputs * lanes + lane
+            for output in range(0, whole, TILE):
+                _turn_square(source, at + output * lanes, lanes, target, to, output)
+            for output in range(whole, outputs):
                 for i in range(TILE):
-                    y, x = divmod(place + i, pitch)
-                    if y < height and x < width:
-                        for output in range(first, last):
-                            out[y, x, channel + output] = sums[block, output, lane + i]
+                    if to[i] >= 0:
+                        target[to[i] + output] = source[at + output * lanes + i]
 
 
 convolve_portable, convolve_avx2 = (_passes(form) for form in _PAIRS)
