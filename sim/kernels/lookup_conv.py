@@ -24,11 +24,12 @@ import numpy as np
 
 from ...models.fixed import Grid
 from .lookup_loops import (
+    AVX2,
     BUILT,
     LANES,
+    PORTABLE,
     VECTORS,
-    convolve_avx2,
-    convolve_portable,
+    convolver,
     has_avx2,
     spread,
 )
@@ -219,7 +220,7 @@ class LookupConv:
         table = aligned((plan.spaces * self.words.shape[1], self.places.phases * plan.length), np.int16)
         sums = aligned((plan.blocks, outputs, plan.vectors * LANES), np.int32)
         out = np.empty((len(x), *self.places.output, groups * outputs), np.int32)
-        convolve = convolve_avx2 if self.saturates_never and has_avx2() else convolve_portable
+        convolve = convolver(AVX2 if self.saturates_never and has_avx2() else PORTABLE, self.words.shape[2])
         for image, result in zip(x, out, strict=True):
             pairs = self.arrange(image)
             convolve(

@@ -76,37 +76,43 @@ def _pair_portable(builder, x, word):
     return builder.add(first, builder.mul(builder.lshr(x, eight), builder.ashr(word, eight)))
 
 
-_PAIRS = {0: _pair_portable, 1: _pair_avx2}
+PORTABLE, AVX2 = 0, 1
+_PAIRS = {PORTABLE: _pair_portable, AVX2: _pair_avx2}
 
 
 @intrinsic(prefer_literal=True)
-def _build(_, form, vectors, x, at, step, words, word, depth, start, table, to):
-    """Set `vectors` (a constant) vectors of `table` from `to`, to the products with one word.
+def _build(_, form, depth, x, at, step, words, starts, first, last, table, to, row):
+    """Write the entries of the words `first` to `last` at BUILT vectors of places to the table.
 
-    Adds to `start` the `form` (of `_PAIRS`) of words[word + c] with x[at + c * step :], c < depth.
+    Entries of word k go to table[to + (k - first) * row :]. They are starts[k] and the `form` (of
+    `_PAIRS`) of words[k * depth + c] with x[at + c * step :], for all c < depth (a constant).
     """
-    signature = types.void(form, vectors, x, at, step, words, word, depth, start, table, to)
+    signature = types.void(form, depth, x, at, step, words, starts, first, last, table, to, row)
     pair = _PAIRS[form.literal_value]
-    count = vectors.literal_value
+    pairs = range(depth.literal_value)
 
     def codegen(context, builder, signature, args):
-        _, _, x, at, step, words, word, depth, start, table, to = args
+        _, _, x, at, step, words, starts, first, last, table, to, row = args
         index = at.type
-        sums = [cgutils.alloca_once(builder, _NARROW) for _ in range(count)]
-        first = _broadcast(builder, start)
-        for slot in sums:
-            builder.store(first, slot)
-        with cgutils.for_range(builder, depth, intp=index) as loop:
-            octets = _element(context, builder, signature.args[5], words, builder.add(word, loop.index))
-            factor = _broadcast(builder, builder.load(octets))
-            place = builder.add(at, builder.mul(loop.index, step))
+        pixels = []
+        for c in pairs:
+            place = builder.add(at, builder.mul(step, index(c)))
             source = _element(context, builder, signature.args[2], x, place)
-            for i, slot in enumerate(sums):
-                values = builder.load(_vector(builder, source, LANES * i, _NARROW), align=2)
-                builder.store(builder.add(builder.load(slot), pair(builder, values, factor)), slot)
-        target = _element(context, builder, signature.args[9], table, to)
-        for i, slot in enumerate(sums):
-            builder.store(builder.load(slot), _vector(builder, target, LANES * i, _NARROW), align=2)
+            values = (_vector(builder, source, LANES * v, _NARROW) for v in range(BUILT))
+            pixels.append([builder.load(each, align=2) for each in values])
+        with cgutils.for_range_slice(builder, first, last, index(1), intp=index) as (k, number):
+            start = builder.load(_element(context, builder, signature.args[6], starts, k))
+            sums = [_broadcast(builder, start)] * BUILT
+            for c in pairs:
+                place = builder.add(builder.mul(k, index(len(pairs))), index(c))
+                octets = _element(context, builder, signature.args[5], words, place)
+                word = _broadcast(builder, builder.load(octets))
+                for v in range(BUILT):
+                    sums[v] = builder.add(sums[v], pair(builder, pixels[c][v], word))
+            place = builder.add(to, builder.mul(number, row))
+            target = _element(context, builder, signature.args[9], table, place)
+            for v, total in enumerate(sums):
+                builder.store(total, _vector(builder, target, LANES * v, _NARROW), align=2)
         return context.get_dummy_value()
 
     return signature, codegen
@@ -214,44 +220,37 @@ def spread(x, flip, rows, columns, out):
                 to += size
 
 
-def _passes(form):
-    """Return the loop over passes whose tables are built by `form` (of `_PAIRS`)."""
-
-    @njit(cache=True, nogil=True)
-    def build_tables(x, begin, length, words, starts, first, table):
-        """Set table (W, phases * length) to the entries of words `first` on, from `begin` on."""
-        # The words (M, K, depth) meet the pairs of channels x (M * depth, phases, places).
-        count, depth = words.shape[1:]
-        phases, places = x.shape[1:]
-        pixels, pairs, flat, entries = x.ravel(), words.ravel(), starts.ravel(), table.ravel()
-        for space in range(len(table) // count):
-            for phase in range(phases):
-                channels = (first + space) * depth
-                source = (channels * phases + phase) * places + begin
-                for lane in range(0, length, BUILT * LANES):
-                    for k in range(count):
-                        row = space * count + k
-                        word = first * count + row
-                        at, to = source + lane, row * table.shape[1] + phase * length + lane
-                        _build(
-                            form, BUILT, pixels, at, phases * places,
-                            pairs, word * depth, depth, flat[word], entries, to,
-                        )  # fmt: skip
+@cache
+def convolver(form: int, depth: int):
+    """Return the convolution of images whose words are `depth` pairs multiplied by `form`."""
 
     @njit(cache=True, nogil=True)
     def convolve(x, words, starts, offsets, stretch, length, table, sums, out, pitch):
-        """Set out (H, W, G * N) from the pairs of channels x, for whole images or parts of them."""
-        groups, passes, outputs, lookups = offsets.shape
-        blocks, vectors = sums.shape[0], sums.shape[2] // LANES
-        spaces = len(table) // words.shape[1]
-        part = blocks * vectors * LANES
-        places = (out.shape[0] - 1) * pitch + out.shape[1]
-        for begin in range(0, places, part):
+        """Set out (H, W, G * N) from the pairs of channels x (C / 2, phases, places).
+
+        The words (S, K, depth) of sub-space s meet the pairs from s * depth on.
+        """
+        groups, passes, outputs, _ = offsets.shape
+        phases, places = x.shape[1:]
+        count, row = words.shape[1], table.shape[1]
+        spaces = len(table) // count
+        part = sums.shape[0] * sums.shape[2]
+        pixels, pairs, firsts, entries = x.ravel(), words.ravel(), starts.ravel(), table.ravel()
+        for begin in range(0, (out.shape[0] - 1) * pitch + out.shape[1], part):
             for group in range(groups):
                 sums[...] = 0
                 for p in range(passes):
-                    first = (group * passes + p) * spaces
-                    build_tables(x, begin, length, words, starts, first, table)
+                    for i in range(spaces):
+                        space = (group * passes + p) * spaces + i
+                        word = space * count
+                        for phase in range(phases):
+                            source = (space * depth * phases + phase) * places + begin
+                            target = i * count * row + phase * length
+                            for lane in range(0, length, BUILT * LANES):
+                                _build(
+                                    form, depth, pixels, source + lane, phases * places,
+                                    pairs, firsts, word, word + count, entries, target + lane, row,
+                                )  # fmt: skip
                     add_lookups(table, offsets[group, p], stretch, sums)
                 turn(sums, begin, pitch, group * outputs, out)
 
@@ -322,6 +321,3 @@ def turn(sums, begin, pitch, channel, out):
                 for i in range(TILE):
                     if to[i] >= 0:
                         target[to[i] + output] = source[at + output * lanes + i]
-
-
-convolve_portable, convolve_avx2 = (_passes(form) for form in _PAIRS)
