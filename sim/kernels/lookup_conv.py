@@ -9,9 +9,9 @@ A table holds its entries of neighbouring pixels side by side, so that one looku
 them. Pixels lie in rows of one pitch with the padding between them, hence a tap is one shift of all
 pixels; a stride splits the pixels into phases, each again with neighbours side by side.
 
-Entries and sums are int16, exact modulo 2**16. From the words that each output really looks up
-follows how many lookups in a row surely stay within int16; after so many the sum is widened to
-int32. Words whose entries alone may leave int16 are cut into shorter ones, which always fit.
+Entries are int16. Words that could leave it for some input of the grid are cut into shorter ones,
+each with a table of its own; one channel always fits. The sums are exact whatever they are, and
+quicker where the words that are looked up one after another surely stay within int16 in sum.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from .lookup_loops import (
     BUILT,
     LANES,
     PORTABLE,
+    STRETCHES,
+    TERMS,
     VECTORS,
     convolver,
     has_avx2,
@@ -103,7 +105,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done at once: `spaces` tables, for `blocks` blocks of `vectors` vectors of places.
+    """How much is done at once: `spaces` tables for `blocks` blocks of `vectors` vectors of places.
 
     A word's row in a table has `length` entries of each phase; a phase of the image has `size`
     places, with those that the last block of tables reads in vain.
@@ -130,19 +132,30 @@ class Plan:
         together = max(
             n for n in range(1, spaces + 1)
             if spaces % n == 0
-            and (n == 1 or n * taps <= LOOKUPS and n * entry * length(1) <= TABLE_BYTES)
+            and (n == 1 or (n * taps <= LOOKUPS and n * entry * length(1) <= TABLE_BYTES))
         )  # fmt: skip
         every = -(-needed // vectors)
         blocks = max(
             n for n in range(1, every + 1)
             if n == 1
-            or together * entry * length(n) <= TABLE_BYTES
-            and 4 * outputs * n * vectors * LANES <= SUM_BYTES
+            or (
+                together * entry * length(n) <= TABLE_BYTES
+                and 4 * outputs * n * vectors * LANES <= SUM_BYTES
+            )
         )  # fmt: skip
         parts = -(-every // blocks)
         blocks = -(-every // parts)
         size = (parts - 1) * blocks * vectors * LANES + length(blocks)
         return cls(together, vectors, blocks, length(blocks), max(size, places.filled))
+
+
+@dataclass(frozen=True, eq=False)
+class Workspace:
+    """Memory of a call: pixels (C / 2, phases, size) uint16, a table and the sums of a pass."""
+
+    pixels: Array
+    table: Array
+    sums: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +165,7 @@ class LookupConv:
     `words` (S, K, ceil(width / 2)) are pairs of int8 in an int16 and `starts` (S, K) what is added
     to their products; `order` are the channels that meet them, None for all as they are. `offsets`
     (G, passes, N, lookups) are where the rows of each output stand in the tables of a pass, `plan`
-    the shape of these, and `stretch` is how many rows are added before they are widened.
+    the shape of these, and any `stretch` lookups of an output together fit int16.
     """
 
     places: Places
@@ -171,8 +184,8 @@ class LookupConv:
     ) -> LookupConv:
         """Pack codebooks (M, K, Cs) int8 and indices (N, T, M / groups), taps T row by row.
 
-        Output n, of group n // (N / groups), has at tap t the weights codebooks[m, indices[n, t, i]]
-        for the Cs channels from m * Cs on, m being the i-th sub-space of the group.
+        Output n, of group n // (N / groups), has at tap t the word indices[n, t, i] of codebooks[m]
+        as weights of the Cs channels from m * Cs on, m being the i-th sub-space of the group.
         """
         _check(places, grid, codebooks, indices, groups)
         spaces, words, size = codebooks.shape
@@ -209,44 +222,61 @@ class LookupConv:
             words=cut.astype(np.int8, order="C").view(np.int16),
             starts=starts.astype(np.int16),
             offsets=offsets.astype(np.uint16 if offsets.max() < 2**16 else np.uint32),
-            stretch=int(__import__('os').environ.get('ST') or max(l for l in (1,2,4) if l<=_stretch(lows, highs))),
+            stretch=_stretch(lows, highs),
             plan=plan,
         )
 
-    def __call__(self, x: Array) -> Array:
-        """Return the outputs (N, Ho, Wo, outputs) int32 of images x (N, H, W, C) int8 or uint8."""
+    def __call__(self, x: Array, workspace: Workspace | None = None) -> Array:
+        """Return the outputs (N, Ho, Wo, outputs) int32 of images x (N, H, W, C) int8 or uint8.
+
+        A workspace of one's own saves the making of one; two threads must not share it.
+        """
         self._check_input(x)
-        plan, groups, outputs = self.plan, len(self.offsets), self.offsets.shape[2]
-        table = aligned((plan.spaces * self.words.shape[1], self.places.phases * plan.length), np.int16)
-        sums = aligned((plan.blocks, outputs, plan.vectors * LANES), np.int32)
+        space = workspace or self.workspace()
+        groups, _, outputs, _ = self.offsets.shape
         out = np.empty((len(x), *self.places.output, groups * outputs), np.int32)
-        convolve = convolver(AVX2 if self.saturates_never and has_avx2() else PORTABLE, self.words.shape[2])
+        convolve = convolver(self.form, self.words.shape[2])
         for image, result in zip(x, out, strict=True):
-            pairs = self.arrange(image)
+            self.arrange(image, space.pixels)
             convolve(
-                pairs, self.words, self.starts, self.offsets, self.stretch,
-                plan.length, table, sums, result, self.places.pitch,
+                space.pixels, self.words, self.starts, self.offsets, self.stretch,
+                self.plan.length, space.table, space.sums, result, self.places.pitch,
             )  # fmt: skip
         return out
 
-    def arrange(self, image: Array) -> Array:
-        """Return the pixels (H, W, C) as unsigned pairs of channels (C / 2, phases, places)."""
+    def workspace(self) -> Workspace:
+        """Return memory for the calls, whose pixels are all padding yet."""
+        plan, phases = self.plan, self.places.phases
+        spaces, words, depth = self.words.shape
+        pixels = aligned((spaces * depth, phases, plan.size), np.uint16)
+        pixels[...] = self.flip
+        return Workspace(
+            pixels=pixels,
+            table=aligned((plan.spaces * words, phases * plan.length), np.int16),
+            sums=aligned((plan.blocks, self.offsets.shape[2], plan.vectors * LANES), np.int32),
+        )
+
+    def arrange(self, image: Array, pixels: Array) -> None:
+        """Write an image (H, W, C) to the pixels of a workspace, raised to unsigned."""
         octets = image.view(np.uint8)
         octets = octets if self.order is None else octets[..., self.order]
         pairs = np.ascontiguousarray(octets).view(np.uint16)
-        flip = np.uint16(OFFSET * 257 if self.grid.lo < 0 else 0)
-        out = np.full((pairs.shape[2], self.places.phases, self.plan.size), flip)
         rows, columns = self.places.pixels(self.plan.size)
-        spread(pairs, flip, rows, columns, out.reshape(len(out), -1))
-        return out
+        spread(pairs, self.flip, rows, columns, pixels.reshape(len(pixels), -1))
+
+    @property
+    def flip(self) -> np.uint16:
+        """What raises a pair of inputs to unsigned, and is a pair of raised zeros."""
+        return np.uint16(OFFSET * 257 if self.grid.lo < 0 else 0)
 
     @cached_property
-    def saturates_never(self) -> bool:
-        """Whether no two products of a pair leave int16 in sum, whatever the raised input."""
-        top = self.grid.hi + (OFFSET if self.grid.lo < 0 else 0)
+    def form(self) -> int:
+        """The quickest exact form of the products: AVX2 saturates where two leave int16 in sum."""
+        top = max(0, self.grid.hi) + (OFFSET if self.grid.lo < 0 else 0)
         pairs = self.words.view(np.int8).astype(np.int64).reshape(-1, 2)
-        high, low = (f(pairs, 0).sum(axis=1) * max(top, 0) for f in (np.maximum, np.minimum))
-        return bool(INT16.lo <= low.min() and high.max() <= INT16.hi)
+        low, high = (clip(pairs, 0).sum(axis=1) * top for clip in (np.minimum, np.maximum))
+        exact = INT16.lo <= low.min() and high.max() <= INT16.hi
+        return AVX2 if exact and has_avx2() else PORTABLE
 
     def _check_input(self, x: Array) -> None:
         shape = (*self.places.size, self.channels)
@@ -301,18 +331,19 @@ def _cut_to_fit(codebooks: Array, grid: Grid) -> tuple[int, Array, Array, Array]
 
 
 def _stretch(lows: Array, highs: Array) -> int:
-    """Return how many of the lookups (..., L) in a row surely stay within int16, from any start.
+    """Return how many lookups (..., L) in a row surely stay within int16 in sum.
 
-    `lows` and `highs` are the least and largest entry of each looked-up word.
+    `lows` and `highs` are the least and largest entry of each looked-up word, which fit it alone.
     """
-    lookups = lows.shape[-1]
-    for parts in range(1, lookups + 1):
-        stretch = -(-lookups // parts)
-        starts = np.arange(0, lookups, stretch)
-        low, high = (np.add.reduceat(each, starts, axis=-1) for each in (lows, highs))
-        if INT16.lo <= low.min() and high.max() <= INT16.hi:
+    for stretch in STRETCHES:
+        whole = lows.shape[-1] // stretch * stretch
+        low, high = (
+            each[..., :whole].reshape(*each.shape[:-1], -1, stretch).sum(axis=-1)
+            for each in (lows, highs)
+        )
+        if INT16.lo <= low.min(initial=0) and high.max(initial=0) <= INT16.hi:
             return stretch
-    return 1
+    raise AssertionError("a single entry fits int16")
 
 
 def _check(places: Places, grid: Grid, codebooks: Array, indices: Array, groups: int) -> None:
@@ -323,6 +354,10 @@ def _check(places: Places, grid: Grid, codebooks: Array, indices: Array, groups:
         )
     spaces, words, _ = codebooks.shape
     taps = places.kernel[0] * places.kernel[1]
+    if taps > TERMS:
+        raise ValueError(
+            f"a kernel has at most {TERMS} taps, got {taps}; split it into kernels of fewer"
+        )
     if groups < 1 or spaces % groups or indices.ndim != 3 or len(indices) % groups:
         raise ValueError(
             f"{groups} groups must share {spaces} sub-spaces and indices {indices.shape} evenly; "

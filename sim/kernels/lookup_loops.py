@@ -1,9 +1,13 @@
-"""The loops of the lookup convolution, on vectors of int16 positions.
+"""The loops of the lookup convolution, on vectors of int16 places.
 
-Every sum is taken modulo 2**16 first and widened to int32 after a stretch of lookups; who prepares
-the operands proves that the sum over each stretch fits int16, so nothing is lost. Vectors are
-LLVM's own, which any processor has in some width; only the products of bytes have a form for AVX2,
-and that one needs proof that no pair of products leaves int16, where the instruction saturates.
+Table entries are int16, exact where what they stand for fits. Sums of them are kept in two halves:
+`low` is the sum modulo 2**16, `high` the sum of the entries without their lower byte, in units of
+256. Up to 256 terms leave between 0 and 255 * 256 < 2**16 for the lower bytes, and that is what
+`low` exceeds 256 * `high` by, modulo 2**16; so both together are the exact sum. A term may be the
+sum of several entries where that fits int16 too.
+
+Vectors are LLVM's own, which any processor has in some width; only the products of bytes have a
+form for AVX2, which needs proof that no two products leave int16 in sum, where it saturates.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from numba.extending import intrinsic
 LANES = 16
 VECTORS = (4, 3, 2, 1)  # Vectors of sums in registers, the quickest number first.
 BUILT = 2  # Vectors of table entries built together.
+STRETCHES = (4, 2, 1)  # Entries added before they are split in halves, the quickest number first.
+TERMS = 256  # Entries that a sum in halves may have.
 TILE = 8  # The square of outputs and places that is turned at once.
 
 Array = np.ndarray[Any, Any]
@@ -122,8 +128,8 @@ def _build(_, form, depth, x, at, step, words, starts, first, last, table, to, r
 def _accumulate(_, vectors, stretch, table, begin, offsets, first, last, sums, to):
     """Add to `vectors` (a constant) vectors of `sums` from `to` the looked-up rows of the table.
 
-    These start at `begin` + offsets[i] for first <= i < last. Sums of `stretch` (a constant) rows
-    must fit int16.
+    These start at `begin` + offsets[i] for first <= i < last, at most TERMS. From `first` on, sums
+    of `stretch` (a constant) rows must fit int16, as far as there are so many.
     """
     signature = types.void(vectors, stretch, table, begin, offsets, first, last, sums, to)
     count, step = vectors.literal_value, stretch.literal_value
@@ -164,7 +170,9 @@ def _accumulate(_, vectors, stretch, table, begin, offsets, first, last, sums, t
             top = builder.load(high[v])
             rest = builder.sub(builder.load(low[v]), builder.shl(top, eight))
             top = builder.shl(builder.sext(top, _WIDE), ir.Constant(_WIDE, [8] * LANES))
-            total = builder.add(builder.load(place, align=4), builder.add(top, builder.zext(rest, _WIDE)))
+            total = builder.add(
+                builder.load(place, align=4), builder.add(top, builder.zext(rest, _WIDE))
+            )
             builder.store(total, place, align=4)
         return context.get_dummy_value()
 
