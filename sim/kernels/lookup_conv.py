@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ...models.fixed import Grid
+from ...models.fixed import Grid, ProgramError
 from .lookup_loops import (
     AVX2,
     BUILT,
@@ -203,7 +203,7 @@ class LookupConv:
         lows, highs = by_pass(low[space, found]), by_pass(high[space, found])
         bound = max(int(highs.sum(axis=(1, 3)).max()), -int(lows.sum(axis=(1, 3)).min()))
         if bound > INT32_MAX:
-            raise OverflowError(
+            raise ProgramError(
                 f"the sums of an output may reach {bound}, beyond int32 ({INT32_MAX}); "
                 "use fewer channels or a narrower input"
             )
@@ -281,12 +281,12 @@ class LookupConv:
     def _check_input(self, x: Array) -> None:
         shape = (*self.places.size, self.channels)
         if x.dtype not in (np.int8, np.uint8) or x.shape[1:] != shape:
-            raise ValueError(
+            raise ProgramError(
                 f"x must be int8 or uint8 (N, {', '.join(map(str, shape))}), "
                 f"got {x.dtype} {x.shape}; pack again for other images"
             )
         if x.size and not self.grid.lo <= int(x.min()) <= int(x.max()) <= self.grid.hi:
-            raise ValueError(
+            raise ProgramError(
                 f"x must stay within {self.grid.lo}..{self.grid.hi}, got {x.min()}..{x.max()}; "
                 "pack again with a wider grid"
             )
@@ -348,37 +348,37 @@ def _stretch(lows: Array, highs: Array) -> int:
 
 def _check(places: Places, grid: Grid, codebooks: Array, indices: Array, groups: int) -> None:
     if codebooks.dtype != np.int8 or codebooks.ndim != 3 or not codebooks.size:
-        raise ValueError(
+        raise ProgramError(
             f"codebooks must be int8 (M, K, Cs) and not empty, got {codebooks.dtype} "
             f"{codebooks.shape}; quantise the words to 8 bits"
         )
     spaces, words, _ = codebooks.shape
     taps = places.kernel[0] * places.kernel[1]
     if taps > TERMS:
-        raise ValueError(
+        raise ProgramError(
             f"a kernel has at most {TERMS} taps, got {taps}; split it into kernels of fewer"
         )
     if groups < 1 or spaces % groups or indices.ndim != 3 or len(indices) % groups:
-        raise ValueError(
+        raise ProgramError(
             f"{groups} groups must share {spaces} sub-spaces and indices {indices.shape} evenly; "
             "let no sub-space cross a group"
         )
     if indices.shape[1:] != (taps, spaces // groups) or not len(indices):
-        raise ValueError(
+        raise ProgramError(
             f"indices must be (N, {taps}, {spaces // groups}), got {indices.shape}; "
             "give each output a word for each tap and sub-space of its group"
         )
     if indices.dtype.kind not in "iu" or not 0 <= int(indices.min()) <= int(indices.max()) < words:
-        raise ValueError(
+        raise ProgramError(
             f"indices must be integers within 0..{words - 1}, got {indices.dtype} "
             f"{indices.min()}..{indices.max()}; each names one of the words"
         )
     if grid.lo < -OFFSET or grid.hi > (OFFSET - 1 if grid.lo < 0 else 2 * OFFSET - 1):
-        raise ValueError(
+        raise ProgramError(
             f"the input must fit int8 or uint8, got {grid.lo}..{grid.hi}; requantise it to 8 bits"
         )
     if min(places.output) < 1:
-        raise ValueError(
+        raise ProgramError(
             f"a kernel of {places.kernel} does not fit an image of {places.size} padded by "
             f"{places.padding}; pad it more"
         )
