@@ -214,22 +214,22 @@ def fitting():
         (
             {"codebooks": np.zeros((2, 4, 8))},
             (
-                "codebooks must be int8 (M, K, Cs) and not empty, got float64 (2, 4, 8); quantise the "
-                "words to 8 bits"
+                "codebooks must be int8 (M, K, Cs) and not empty, got float64 (2, 4, 8); quantise "
+                "the words to 8 bits"
             ),
         ),
         (
             {"groups": 4},
             (
-                "4 groups must share 2 sub-spaces and indices (6, 9, 2) evenly; let no sub-space cross "
-                "a group"
+                "4 groups must share 2 sub-spaces and indices (6, 9, 2) evenly; let no sub-space "
+                "cross a group"
             ),
         ),
         (
             {"indices": np.zeros((6, 8, 2), int)},
             (
-                "indices must be (N, 9, 2), got (6, 8, 2); give each output a word for each tap and "
-                "sub-space of its group"
+                "indices must be (N, 9, 2), got (6, 8, 2); give each output a word for each tap "
+                "and sub-space of its group"
             ),
         ),
         (
@@ -271,15 +271,15 @@ def test_refuses_sums_beyond_int32():
         (
             np.zeros((1, 4, 5, 16), np.int16),
             (
-                "x must be int8 or uint8 (N, 4, 5, 16), got int16 (1, 4, 5, 16); pack again for other "
-                "images"
+                "x must be int8 or uint8 (N, 4, 5, 16), got int16 (1, 4, 5, 16); pack again for "
+                "other images"
             ),
         ),
         (
             np.zeros((1, 4, 6, 16), np.uint8),
             (
-                "x must be int8 or uint8 (N, 4, 5, 16), got uint8 (1, 4, 6, 16); pack again for other "
-                "images"
+                "x must be int8 or uint8 (N, 4, 5, 16), got uint8 (1, 4, 6, 16); pack again for "
+                "other images"
             ),
         ),
         (
