@@ -607,9 +607,10 @@ def _folds(rng: Generator, program: Program, target: int) -> dict[str, Fold]:
         op = nodes[name].op
         packs = {fold: _pack(program, nodes[name], fold) for fold in both}
         pairs = [fold for fold, pack in packs.items() if pack]
-        split = [fold for fold, pack in packs.items() if pack and fold.simd >> pack.layers > 1]
+        # One product that is added to no other before the split: a case of its own.
+        alone = [f for f, pack in packs.items() if pack and f.simd % (1 << pack.layers) == 1]
         if pairs and rng.random() < 0.8:
-            folds[name] = _pick(rng, split or pairs)
+            folds[name] = _pick(rng, alone or pairs)
         elif isinstance(op, Dot) and op.weights.size <= MOST_CONSTANT and rng.random() < 0.15:
             folds[name] = Fold(*op.weights.shape)
     return folds

@@ -1,0 +1,181 @@
+"""Every compression method on the digits network: accuracy, bits, operations, cycles, area, RTL.
+
+    python benchmarks/bench_methods.py [METHOD ...] [--seeds 3] [--frames 2] [--no-synth] [--write]
+
+Accuracy is that of the exact integer program on the 450 test images, for three float networks that
+differ in their seed alone, without fine-tuning; calibration reads 300 training images, activations
+take 8 bits.  All else is of the first network: operations are those that the datapaths of its
+design do in a frame, the design folded at equal parallelism (each unit at the fewest cycles with at
+most 16 lanes), its area is counted by Yosys for ECP5, and its Verilog is compared with the
+definition and the schedule in every transfer (any difference ends the run with exit code 1).
+--write makes docs/methods.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from bitwright.api import top_1
+from bitwright.codegen import synth
+from bitwright.codegen.bench import Trial
+from bitwright.codegen.folding import build
+from bitwright.codegen.verilog import write_rtl
+from bitwright.hw.cost import RESOURCES
+from bitwright.hw.design import Design, folding_choices
+from bitwright.hw.unit import Fold, Place, cycles
+from bitwright.hw.work import work
+from bitwright.models import zoo
+from bitwright.models.layers import Conv, Dense
+from bitwright.models.lower import quantise
+from bitwright.models.network import Network
+from bitwright.models.program import Program
+from bitwright.models.zoo import digits
+from bitwright.sim import kernels, rtl
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "methods.md"
+LANES = 16
+FAMILY = "ecp5"
+METHODS = ("sign", "bwnh", "ternary", "int2", "int4", "int8")
+"""The methods of the table, in its order."""
+
+
+def tell(text: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+def weights_of(network: Network) -> int:
+    """Weights of the float network."""
+    return sum(
+        node.layer.weights.size for node in network.nodes if isinstance(node.layer, Conv | Dense)
+    )
+
+
+def folded(program: Program) -> Design:
+    """The design in which each layer takes the fewest cycles that at most `LANES` lanes allow."""
+    edges, nodes = program.edges, {node.name: node for node in program.nodes}
+    folds: dict[str, Fold] = {}
+    for name, choices in folding_choices(program).items():
+        node = nodes[name]
+        inputs = tuple(edges[source] for source in node.inputs)
+        few = [fold for fold in choices if fold.pe * fold.simd <= LANES]
+        few = few or [min(choices, key=lambda fold: fold.pe * fold.simd)]
+        folds[name] = min(
+            few,
+            key=lambda fold: (
+                cycles(node.op, Place(inputs, edges[name], fold)), fold.pe * fold.simd, fold.pe
+            ),
+        )  # fmt: skip
+    return build(program, fold={n: {"pe": f.pe, "simd": f.simd} for n, f in folds.items()})
+
+
+def measure(name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, Any]:
+    """Everything about one method."""
+    split = digits.load()
+    networks = [entry.load() for entry in list(zoo.networks().values())[:seeds]]
+    programs: list[Program] = []
+    for number, network in enumerate(networks):
+        tell(f"{name}: compressing network {number + 1} of {len(networks)}")
+        programs.append(quantise(network, split.calibration_x, name, 8, kernels.execute))
+    accuracy = [top_1(kernels.run(one, split.test_x), split.test_y) for one in programs]
+    tell(f"{name}: accuracy {mean(accuracy):.2%}; building")
+    program = programs[0]
+    design = folded(program)
+    done = [work(instance.op, instance.place) for instance in design.instances]
+    counts: dict[str, int] = {}
+    for one in done:
+        for kind, count in (one.counts if one else {}).items():
+            counts[kind] = counts.get(kind, 0) + count
+    written = write_rtl(design)
+    tell(f"{name}: simulating {frames} frames")
+    outcome = rtl.simulate(
+        [Trial("dut", design, written, split.test_x[:frames], {})], "verilator"
+    ).outcomes[0]
+    bits = program.metadata["weight_bits"]
+    result: dict[str, Any] = {
+        "method": name,
+        "accuracy": accuracy,
+        "bits": bits,
+        "bits_per_weight": bits / weights_of(networks[0]),
+        "work": counts,
+        "unknown_work": sum(one is None for one in done),
+        "interval": design.interval,
+        "transfers": outcome.transfers,
+        "differences": sum(outcome.wrong.values()),
+        "area": None,
+    }
+    if synthesised:
+        tell(f"{name}: Yosys for {FAMILY}")
+        area = synth.cached(written, FAMILY)
+        result["area"] = {resource: getattr(area, resource) for resource in RESOURCES}
+    return result
+
+
+def page(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The table, as Markdown."""
+    yield "# Compression methods on the digits network\n"
+    yield (
+        f"Made by `python benchmarks/bench_methods.py --write` on "
+        f"{datetime.now(UTC).date().isoformat()}, {os.cpu_count()} cores, {synth.yosys_version()}. "
+        "Accuracy is the mean of three float networks (and their least and most), without "
+        "fine-tuning, 8-bit activations, all layers compressed. Operations are those of the "
+        f"datapaths in a frame, of designs whose units have at most {LANES} lanes each; area is "
+        "counted by Yosys on ECP5 (LUT4 / FF / BRAM / DSP). Every transfer of every stream was "
+        "compared with the definition and the schedule.\n"
+    )
+    heads = (
+        "method", "accuracy", "bits a weight", "kbit", "multiplications", "additions", "lookups",
+        "cycles a frame", "LUT / FF / BRAM / DSP", "transfers, differences",
+    )  # fmt: skip
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + " --- |" * len(heads)
+    for found in results:
+        values, done = found["accuracy"], found["work"]
+        area = found["area"]
+        cells = (
+            found["method"],
+            f"{mean(values):.2%} ({min(values):.2%} to {max(values):.2%})",
+            f"{found['bits_per_weight']:.2f}",
+            f"{found['bits'] / 1000:.1f}",
+            *(f"{done.get(kind, 0):,}" for kind in ("multiply", "add", "lookup")),
+            f"{found['interval']:,}",
+            " / ".join(f"{area[r]:,}" for r in RESOURCES) if area else "-",
+            f"{found['transfers']:,}, {found['differences']}",
+        )
+        yield "| " + " | ".join(cells) + " |"
+    yield ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("methods", nargs="*", help="methods, settings too (default: all)")
+    parser.add_argument("--seeds", type=int, default=3, help="networks (default: 3)")
+    parser.add_argument("--frames", type=int, default=2, help="frames in RTL (default: 2)")
+    parser.add_argument("--no-synth", action="store_true", help="leave the area out")
+    parser.add_argument("--write", action="store_true", help="write docs/methods.md")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    given = parser.parse_args()
+    if given.write and (given.methods or given.no_synth):
+        parser.error("--write makes the whole table, with its areas")
+    results = [
+        measure(name, given.seeds, given.frames, not given.no_synth)
+        for name in given.methods or METHODS
+    ]
+    wrong = any(found["differences"] for found in results)
+    text = "\n".join(page(results))
+    print(json.dumps(results, indent=1) if given.json else text)
+    if given.write and not wrong:
+        PAGE.write_text(text)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
