@@ -20,9 +20,10 @@ from .cost_memory import as_bits, large_rom, ram, registered, rom
 from .cost_parts import Features, Parts, counting, features, gates, together
 from .cost_sums import soft_product, sum_of
 from .depthwise_dot import plan as depthwise_plan
-from .dot import Plan, folded, plan, weight_rows
+from .dot import folded, plan, weight_rows
 from .elastic import accumulator
 from .lanes import Lanes
+from .matrix import Plan
 from .sums import groups
 from .unit import Fold, Place
 
@@ -75,7 +76,7 @@ def _(op: DepthwiseDot, place: Place, family: Family) -> Features:
     return Features("DepthwiseDot", parts)
 
 
-def _weights(op: Dot, made: Plan, fold: Fold, family: Family) -> Parts:
+def _weights(op: Dot, made: Plan[Lanes], fold: Fold, family: Family) -> Parts:
     """The memory of weights, whose bits are only made where they matter."""
     rows, columns = folded(op, fold)
     lanes, first = made.lanes, made.lanes.steps[0]
@@ -87,7 +88,7 @@ def _weights(op: Dot, made: Plan, fold: Fold, family: Family) -> Parts:
     return large_rom(rows * columns, width, bits, family)
 
 
-def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan, family: Family) -> Parts:
+def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan[Lanes], family: Family) -> Parts:
     """The memory of what accumulators start from, its counter, and the register behind it."""
     pe, lanes = place.fold.pe, made.lanes
     # Pairs differ by the lanes that are added in pairs; all others start alike in every folding.
@@ -105,7 +106,7 @@ def _start_values(op: Dot | DepthwiseDot, lanes: Lanes) -> Ints:
     return lanes.starts(op.weights)
 
 
-def _arithmetic(made: Plan, rows: int, family: Family) -> Parts:
+def _arithmetic(made: Plan[Lanes], rows: int, family: Family) -> Parts:
     """Lanes, sums and accumulators of so many rows, and the registers between their stages."""
     # Rows are alike, except for a single one, and for pairs of them that are packed.
     few = rows if rows == 1 else 2 + rows % 2
@@ -115,7 +116,7 @@ def _arithmetic(made: Plan, rows: int, family: Family) -> Parts:
 
 
 @lru_cache(maxsize=1024)
-def _shared_and_rows(made: Plan, family: Family) -> tuple[Parts, Parts]:
+def _shared_and_rows(made: Plan[Lanes], family: Family) -> tuple[Parts, Parts]:
     """What all rows share, and what the rows take together."""
     lanes = made.lanes
     shared, lut = Counter[str](), Counter[str]()
@@ -156,7 +157,7 @@ def _shared_and_rows(made: Plan, family: Family) -> tuple[Parts, Parts]:
     return Parts(dict(shared), ff=once), Parts(dict(lut), ff=held, dsp=dsp)
 
 
-def _sums(made: Plan, packed: int) -> Iterator[tuple[int, tuple[int, ...], int]]:
+def _sums(made: Plan[Lanes], packed: int) -> Iterator[tuple[int, tuple[int, ...], int]]:
     """Sums that Yosys makes as one, since no register cuts them: how many, and their columns.
 
     The last of each: in how many rows; 0 where they are made once for all rows.  packed: layers
