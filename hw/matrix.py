@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import C, Cat, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import memory
 
 from ..models.fixed import Grid, Ints
@@ -28,7 +29,7 @@ from .elastic import (
     rom_words,
 )
 from .lanes import Operands, Step
-from .sums import GATE, READ, cut
+from .sums import CHAIN, GATE, READ, add_layer, cut, layer_levels, layers
 from .timing import Timing, pipeline_timing
 from .unit import Place, Unit
 
@@ -91,6 +92,18 @@ class Plan(Generic[D]):
             if step is not self.lanes.steps[-1]:
                 on = self.lanes.build(m, step, f"{name}_{k}", on)
         return [self.lanes.addend(row) for row in on.rows]
+
+
+def adding(terms: Sequence[Shape], rows: int, most: int) -> tuple[Step, ...]:
+    """The steps of rows that add up such terms each, wrapping at `most` bits."""
+    made = layers(terms, most)
+    sums = (Step("sums", layer_levels(b), rows, a) for a, b in pairwise(made))
+    return (*sums, Step("accumulate", GATE + CHAIN, rows, made[-1]))
+
+
+def add_rows(m: Module, on: Operands, most: int, name: str) -> Operands:
+    """A layer of sums in each row."""
+    return Operands([], [add_layer(m, row, most, f"{name}_{k}") for k, row in enumerate(on.rows)])
 
 
 def _registered(m: Module, take: Value, name: str, on: Operands) -> Operands:
