@@ -29,7 +29,7 @@ def _(op: Lookup, place: Place, family: Family) -> Features:
     parts = together(
         around(place, steps, made.stages, words, family),
         indices,
-        gates(mux=chosen * (op.words - 1) * place.inputs[0].grid.bits),
+        gates(choose=chosen * (op.words - 1) * place.inputs[0].grid.bits),
         _adding_up(made, choosers.rows, choosers.width),
     )
     return Features("Lookup", parts)
@@ -77,7 +77,7 @@ def _(op: Tree, place: Place, family: Family) -> Features:
         inputs = pe * levels * (levels + 1) // 2
         muxes = pe * levels * field.grid.hi * bits
         order = together(
-            rom(as_bits(field.rows, field.grid), family), counting(groups), gates(mux=muxes)
+            rom(as_bits(field.rows, field.grid), family), counting(groups), gates(choose=muxes)
         )
     found = pe * levels * (levels - 1) // 2
     memories = [
