@@ -21,14 +21,18 @@ from bitwright.models.ops import (
     Concatenate,
     DepthwiseDot,
     Dot,
+    Lookup,
     MaxPool,
     Requantise,
     Scale,
     Select,
     SumPool,
     Table,
+    Tables,
+    TableSum,
     Thresholds,
     TopK,
+    Tree,
     Window,
 )
 from bitwright.models.program import Edge
@@ -305,6 +309,51 @@ def _table(least: int, most: int) -> Callable[[Spread], Any]:
     return make
 
 
+def _tables(draw: Spread) -> Any:
+    """Tables of product quantisation, a sub-space or several at a time."""
+    x, w = draw.pick((unsigned(8), signed(8), unsigned(4))), draw.pick((signed(8), signed(6)))
+    spaces, words, size = draw.pick((4, 8, 16)), draw.pick((8, 16, 32)), draw.pick((2, 4, 8))
+    values = weights_of(draw, w, (spaces * words, size)).reshape(spaces, words, size)
+    edge = Edge.of((4, spaces * size), x)
+    op = Tables(values, w)
+    fit = foldings(op, Place((edge,), op.infer(edge)))
+    return placed(op, draw.pick([f for f in fit if 4 <= f.pe * f.simd <= 128]), edge)
+
+
+def _lookup(draw: Spread) -> Any:
+    """Lookups in tables as wide as sums of a few products of 8 bits."""
+    words, spaces = draw.pick((8, 16, 16, 32)), draw.pick((2, 4, 8))
+    results, taps = draw.pick((16, 32, 64)), draw.pick((1, 9, 9))
+    edge = Edge.of((4, taps * spaces * words), signed(draw.integer(8, 19)))
+    op = Lookup(draw.rng.integers(0, words, (results, taps, spaces)), words)
+    pe = draw.pick([d for d in divisors(results) if d <= 16])
+    side = draw.pick([d for d in divisors(spaces) if d * pe * words <= 512])
+    return placed(op, Fold(pe, side * words), edge)
+
+
+def _tree(draw: Spread) -> Any:
+    """Trees whose inputs are in orders of their own, as learning finds them."""
+    trees, levels = draw.pick((8, 16, 32)), draw.pick((3, 4, 4, 5))
+    grid = draw.pick((unsigned(8), signed(8), unsigned(4), signed(6)))
+    op = Tree(
+        draw.rng.integers(0, levels, (trees, levels)),
+        weights_of(draw, grid, (trees, (1 << levels) - 1)),
+    )
+    pe = draw.pick([d for d in divisors(trees) if d <= 8])
+    return placed(op, Fold(pe), Edge.of((4, trees * levels), grid))
+
+
+def _table_sum(draw: Spread) -> Any:
+    """Sums of entries of 8 bits, or fewer, that numbers of 8 to 32 leaves choose."""
+    results, inputs = draw.pick((16, 32, 64)), draw.pick((8, 16, 32))
+    leaves, grid = draw.pick((8, 16, 16, 32)), draw.pick((signed(8), signed(8), signed(6)))
+    values = weights_of(draw, grid, (results, inputs * leaves))
+    op = TableSum(values.reshape(results, inputs, leaves), grid)
+    pe = draw.pick([d for d in divisors(results) if d <= 16])
+    simd = draw.pick([d for d in divisors(inputs) if d * pe <= 64])
+    return placed(op, Fold(pe, simd), Edge.of((4, inputs), Grid(0, leaves - 1)))
+
+
 def _pool(
     kind: type[MaxPool] | type[SumPool],
     grids: tuple[Grid, ...] = (BINARY, unsigned(4), unsigned(8), signed(8), signed(6)),
@@ -410,6 +459,10 @@ UNITS: dict[str, tuple[int, Callable[[Spread], Any]]] = {
     "deep": (6, _fifo((33, 48, 64, 100, 200, 300, 512, 1000, 2000))),
     "convert": (8, _convert),
     "fork": (5, _fork),
+    "tables": (5, _tables),
+    "lookup": (8, _lookup),
+    "tree": (8, _tree),
+    "table-sum": (8, _table_sum),
 }
 """How many units of each kind, and how one is drawn."""
 

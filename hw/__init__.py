@@ -7,11 +7,15 @@ from . import depthwise_dot as depthwise_dot
 from . import dot as dot
 from . import fifo as fifo
 from . import fork as fork
+from . import lookup as lookup
 from . import pool as pool
 from . import requantise as requantise
 from . import scale as scale
 from . import select as select
 from . import table as table
+from . import table_sum as table_sum
+from . import tables as tables
 from . import thresholds as thresholds
 from . import top_k as top_k
+from . import tree as tree
 from . import window as window

@@ -14,6 +14,7 @@ was never fitted, there is no estimate.
 | `cost_parts.py` | what a feature is; counters |
 | `cost_memory.py`, `cost_sums.py` | memories and tables; sums and products |
 | `cost_matrix.py` | the features of matrix-vector units |
+| `cost_tables.py` | of units that choose entries of tables, and of decision trees |
 | `cost_channels.py`, `cost_requantise.py`, `cost_thresholds.py` | of units channel by channel |
 | `cost_streams.py` | of units that order, choose and pool, and of links |
 """
@@ -32,6 +33,7 @@ from . import cost_channels as cost_channels
 from . import cost_matrix as cost_matrix
 from . import cost_requantise as cost_requantise
 from . import cost_streams as cost_streams
+from . import cost_tables as cost_tables
 from . import cost_thresholds as cost_thresholds
 from .cost_families import FAMILIES as FAMILIES
 from .cost_parts import Features as Features

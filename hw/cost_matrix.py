@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby, pairwise
+from typing import Any
 
 import numpy as np
 from amaranth.hdl import Shape
 
 from ..models.fixed import Grid, Ints, signed
-from ..models.ops import DepthwiseDot, Dot
+from ..models.ops import DepthwiseDot, Dot, Tables
+from . import tables
 from .adder_graph import digit_counts
 from .constant_dot import adders_in_stage, constant_stages, graph_of, is_constant
 from .cost_families import Family, cuts, multipliers
@@ -20,11 +22,12 @@ from .cost_memory import as_bits, large_rom, ram, registered, rom
 from .cost_parts import Features, Parts, counting, features, gates, together
 from .cost_sums import soft_product, sum_of
 from .depthwise_dot import plan as depthwise_plan
-from .dot import Plan, folded, plan, weight_rows
+from .dot import passes, plan, weight_rows
 from .elastic import accumulator
 from .lanes import Lanes
+from .matrix import Passes, Plan
 from .sums import groups
-from .unit import Fold, Place
+from .unit import Place
 
 Shapes = tuple[Shape, ...]
 SEARCHED = 1024
@@ -35,24 +38,49 @@ SEARCHED = 1024
 def _(op: Dot, place: Place, family: Family) -> Features:
     if is_constant(op, place):
         return _adder_graph(op, place)
-    fold, x, made = place.fold, place.inputs[0].grid, plan(op, place)
-    rows, columns = folded(op, fold)
-    beat = x.bits * fold.simd
-    reuse = Parts()
-    if rows > 1:
-        reuse = ram(beat, columns, family, one_address=True) + gates(1, input=beat)
+    fold, made, steps = place.fold, plan(op, place), passes(op, place)
+    words = steps.rows * steps.columns
     parts = together(
-        gates(2 * made.stages + beat, constant=1, stages=made.stages),
-        counting(columns, rows, rows * columns),
-        _weights(op, made, fold, family),
-        reuse,
+        around(place, steps, made.stages, words, family),
+        _weights(made, 1, words, lambda: made.lanes.words(weight_rows(op, fold)), family),
         _arithmetic(made, fold.pe, family),
-        gates(fold.pe * place.output.grid.bits),
         _starts(op, place, made, family),
     )
     # Without folding the weights are constants, into which Yosys looks deeply: a kind of its own.
-    unrolled = ".unrolled" if rows * columns == 1 else ""
+    unrolled = ".unrolled" if words == 1 else ""
     return Features(f"Dot.{made.lanes.kind}{unrolled}", parts)
+
+
+def around(place: Place, steps: Passes, stages: int, words: int, family: Family) -> Parts:
+    """What every unit of passes has: control, counters, the vector's buffer, results.
+
+    words: those of its memory, which are read one after another.
+    """
+    beat = place.inputs[0].grid.bits * place.fold.simd
+    reuse = Parts()
+    if steps.rows > 1:
+        reuse = ram(beat, steps.columns, family, one_address=True) + gates(1, input=beat)
+    return together(
+        gates(2 * stages + beat, constant=1, stages=stages),
+        counting(steps.columns, steps.rows, words),
+        reuse,
+        gates(place.fold.pe * place.output.grid.bits),
+    )
+
+
+@features.register
+def _(op: Tables, place: Place, family: Family) -> Features:
+    made, steps = tables.plan(op, place), tables.passes(op, place)
+    blocks, *_ = tables.folded(op, place.fold)
+    words = len(op.codebooks) // blocks * steps.rows * steps.columns
+    parts = together(
+        around(place, steps, made.stages, words, family),
+        _weights(made, blocks, words, lambda: tables.memory_words(op, place), family),
+        _arithmetic(made, made.lanes.rows, family) * blocks,
+        _starts(op, place, made, family),
+    )
+    # The same unit as a `Dot` has, but for the order of its memory.
+    return Features(f"Dot.{made.lanes.kind}" + (".unrolled" if words == 1 else ""), parts)
 
 
 @features.register
@@ -75,19 +103,18 @@ def _(op: DepthwiseDot, place: Place, family: Family) -> Features:
     return Features("DepthwiseDot", parts)
 
 
-def _weights(op: Dot, made: Plan, fold: Fold, family: Family) -> Parts:
-    """The memory of weights, whose bits are only made where they matter."""
-    rows, columns = folded(op, fold)
-    lanes, first = made.lanes, made.lanes.steps[0]
-    width = lanes.simd * lanes.stored.bits * first.rows
-
-    def bits() -> np.ndarray:
-        return as_bits(lanes.words(weight_rows(op, fold)), lanes.stored)
-
-    return large_rom(rows * columns, width, bits, family)
+def _weights(
+    made: Plan[Lanes], blocks: int, depth: int, values: Callable[[], Ints], family: Family
+) -> Parts:
+    """The memory of weights of so many datapaths, whose bits are only made where they matter."""
+    lanes, rows = made.lanes, made.lanes.steps[0].rows
+    width = blocks * lanes.simd * lanes.stored.bits * rows
+    return large_rom(depth, width, lambda: as_bits(values(), lanes.stored), family)
 
 
-def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan, family: Family) -> Parts:
+def _starts(
+    op: Dot | DepthwiseDot | Tables, place: Place, made: Plan[Lanes], family: Family
+) -> Parts:
     """The memory of what accumulators start from, its counter, and the register behind it."""
     pe, lanes = place.fold.pe, made.lanes
     # Pairs differ by the lanes that are added in pairs; all others start alike in every folding.
@@ -101,11 +128,12 @@ def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan, family: Family) ->
 
 
 @lru_cache(maxsize=64)
-def _start_values(op: Dot | DepthwiseDot, lanes: Lanes) -> Ints:
-    return lanes.starts(op.weights)
+def _start_values(op: Dot | DepthwiseDot | Tables, lanes: Lanes) -> Ints:
+    words = op.codebooks if isinstance(op, Tables) else op.weights
+    return lanes.starts(words.reshape(-1, words.shape[-1]))
 
 
-def _arithmetic(made: Plan, rows: int, family: Family) -> Parts:
+def _arithmetic(made: Plan[Lanes], rows: int, family: Family) -> Parts:
     """Lanes, sums and accumulators of so many rows, and the registers between their stages."""
     # Rows are alike, except for a single one, and for pairs of them that are packed.
     few = rows if rows == 1 else 2 + rows % 2
@@ -115,7 +143,7 @@ def _arithmetic(made: Plan, rows: int, family: Family) -> Parts:
 
 
 @lru_cache(maxsize=1024)
-def _shared_and_rows(made: Plan, family: Family) -> tuple[Parts, Parts]:
+def _shared_and_rows(made: Plan[Lanes], family: Family) -> tuple[Parts, Parts]:
     """What all rows share, and what the rows take together."""
     lanes = made.lanes
     shared, lut = Counter[str](), Counter[str]()
@@ -139,7 +167,7 @@ def _shared_and_rows(made: Plan, family: Family) -> tuple[Parts, Parts]:
             lut["split"] += given if lanes.pack and lanes.pack.sum.signed else 0
         elif step.name in ("lanes", "both"):
             lut[step.name] += given
-    for times, columns, rows in _sums(made, 1 if dsp and family.packs else 0):
+    for times, columns, rows in sums(made, 1 if dsp and family.packs else 0):
         (lut if rows else shared).update((Parts(sum_of(columns)) * (times * (rows or 1))).lut)
     lut["accumulate"] += lanes.rows * lanes.width
     starts = [lanes.steps[made.at.index(k)] for k in range(2, made.stages)]
@@ -156,7 +184,7 @@ def _shared_and_rows(made: Plan, family: Family) -> tuple[Parts, Parts]:
     return Parts(dict(shared), ff=once), Parts(dict(lut), ff=held, dsp=dsp)
 
 
-def _sums(made: Plan, packed: int) -> Iterator[tuple[int, tuple[int, ...], int]]:
+def sums(made: Plan[Any], packed: int) -> Iterator[tuple[int, tuple[int, ...], int]]:
     """Sums that Yosys makes as one, since no register cuts them: how many, and their columns.
 
     The last of each: in how many rows; 0 where they are made once for all rows.  packed: layers

@@ -7,10 +7,10 @@ from itertools import pairwise
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 
 from ..models.ops import DepthwiseDot
-from .dot import Plan, delayed, start_words
 from .elastic import accumulator, counters, in_block, lane, pipeline, resize, rom, rom_words
 from .elementwise import channel_foldings, same_lanes
-from .lanes import Lanes
+from .lanes import Lanes, Operands
+from .matrix import Plan, delayed, start_words
 from .pool import last_taps
 from .sums import READ
 from .timing import Timing, after, pipeline_timing
@@ -27,7 +27,7 @@ def _(op: DepthwiseDot, place: Place) -> Ports:
     return same_lanes(place)
 
 
-def plan(op: DepthwiseDot, place: Place) -> Plan:
+def plan(op: DepthwiseDot, place: Place) -> Plan[Lanes]:
     """The datapath of one channel, which all have alike, and its stages."""
     channels, taps = op.weights.shape
     words = channels // place.fold.pe * taps
@@ -85,8 +85,8 @@ class DepthwiseMatrixVector(Unit):
         line = [Signal(shape.width * pe, name=f"running{k}") for k in range(groups)]
         sums: list[Value] = []
         for k in range(pe):
-            operands = lane(x, k, x_grid), [lane(weights, k, weight)]
-            (addend,) = made.build(m, takes, f"p{k}_", *operands)
+            operands = Operands([lane(x, k, x_grid)], [[lane(weights, k, weight)]])
+            (addend,) = made.build(m, takes, f"p{k}_", operands)
             running = line[-1][k * shape.width : (k + 1) * shape.width].as_signed()
             result = Signal(shape, name=f"sum{k}")
             m.d.comb += result.eq((Mux(first, starts[k], running) + addend)[: shape.width])

@@ -135,6 +135,15 @@ def numbers(m: Module, word: Value, lanes: int, grid: Grid, name: str) -> list[V
     return made
 
 
+def choose(values: Sequence[Value], index: Value) -> Value:
+    """The value that an index in their range names: a tree of muxes, the highest bit first."""
+    if len(values) == 1:
+        return values[0]
+    bit = (len(values) - 1).bit_length() - 1
+    below, above = (choose(half, index) for half in (values[: 1 << bit], values[1 << bit :]))
+    return Mux(index[bit], above, below)
+
+
 def stored(value: Value, grid: Grid) -> Value:
     """The bits that stand for a number which is known to lie on `grid`."""
     if grid.bipolar:

@@ -29,21 +29,27 @@ from ..models.ops import (
     Concatenate,
     DepthwiseDot,
     Dot,
+    Lookup,
     MaxPool,
     Requantise,
     Scale,
     Select,
     SumPool,
     Table,
+    Tables,
+    TableSum,
     Thresholds,
     TopK,
+    Tree,
     Window,
 )
+from . import lookup, table_sum, tables, tree
 from .convert import Narrow, Widen
-from .dot import folded
+from .dot import passes
 from .elementwise import Field, by_beat
 from .fifo import Fifo
 from .fork import Fork
+from .matrix import Passes
 from .unit import Place
 from .walk import Buffered
 
@@ -121,21 +127,60 @@ def work(op: Any, place: Place) -> Work | None:
 
 @work.register
 def _(op: Dot, place: Place) -> Work:
-    size, fold = op.weights.shape[1], place.fold
-    rows, columns = folded(op, fold)
-    vectors = place.output.elements // place.output.channels
-    x = place.inputs[0].grid
-    once, row = _matrix_step(x, op.grid, fold.simd, place.output.grid.bits)
-    steps = vectors * rows * columns
-    reuse = rows > 1
-    moved = Work(
-        multiply_adds=place.output.elements * size,
-        # A single word of weights never changes: constants instead of a memory.
-        constant_reads=op.weights.size * op.grid.bits * vectors if rows * columns > 1 else 0,
-        value_reads=vectors * rows * size * x.bits if reuse else 0,
-        value_writes=vectors * size * x.bits if reuse else 0,
-    )
-    return once.times(steps) + row.times(steps * fold.pe) + moved
+    steps, fold = passes(op, place), place.fold
+    once, row = _matrix_step(place.inputs[0].grid, op.grid, fold.simd, place.output.grid.bits)
+    # A single word of weights never changes: constants instead of a memory.
+    word = fold.pe * fold.simd * op.grid.bits if steps.rows * steps.columns > 1 else 0
+    done = once + row.times(fold.pe) + Work(fold.pe * fold.simd, constant_reads=word)
+    return done.times(steps.cycles) + _reused(steps, place)
+
+
+def _reused(steps: Passes, place: Place) -> Work:
+    """What goes through the buffer of vectors that are read in several passes."""
+    if steps.rows == 1:
+        return Work()
+    bits = place.inputs[0].elements * place.inputs[0].grid.bits
+    return Work(value_reads=bits * steps.rows, value_writes=bits)
+
+
+@work.register
+def _(op: Tables, place: Place) -> Work:
+    steps, fold = tables.passes(op, place), place.fold
+    blocks, rows, columns = tables.folded(op, fold)
+    pe, simd = fold.pe // blocks, fold.simd // blocks
+    once, row = _matrix_step(place.inputs[0].grid, op.grid, simd, place.output.grid.bits)
+    words = len(op.codebooks) // blocks * rows * columns
+    word = pe * simd * op.grid.bits if words > 1 else 0
+    done = once + row.times(pe) + Work(pe * simd, constant_reads=word)
+    return done.times(blocks * steps.cycles) + _reused(steps, place)
+
+
+@work.register
+def _(op: Lookup, place: Place) -> Work:
+    steps, made = lookup.passes(op, place), lookup.plan(op, place).lanes
+    words, x, total = steps.rows * steps.columns, place.inputs[0].grid, place.output.grid.bits
+    word = made.tables * made.stored.bits if words > 1 else 0
+    row = doing("lookup", x.bits, made.tables) + Work(constant_reads=word)
+    row += adding_up(made.tables, x.bits, total) + doing("add", total)
+    return row.times(steps.cycles * place.fold.pe) + _reused(steps, place)
+
+
+@work.register
+def _(op: TableSum, place: Place) -> Work:
+    steps, simd = table_sum.passes(op, place), place.fold.simd
+    bits, total = op.grid.bits, place.output.grid.bits
+    row = doing("lookup", bits, simd) + Work(constant_reads=bits * simd)
+    row += adding_up(simd, bits, total) + doing("add", total)
+    return row.times(steps.cycles * place.fold.pe) + _reused(steps, place)
+
+
+@work.register
+def _(op: Tree, place: Place) -> Work:
+    levels, bits = op.order.shape[1], tree.limit_grid(place).bits
+    # The first threshold of trees that stand side by side is a constant.
+    read = levels if place.output.channels > place.fold.pe else levels - 1
+    each = doing("compare", bits, levels) + Work(constant_reads=read * bits)
+    return each.times(place.output.elements)
 
 
 @work.register

@@ -5,18 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from .ops import DepthwiseDot, Dot
+from .ops import DepthwiseDot, Dot, Lookup, Tables, TableSum
 from .program import Op, Program
 
 
 def weights(op: Op) -> int:
-    """How many weights an operator has."""
-    return int(op.weights.size) if isinstance(op, Dot | DepthwiseDot) else 0
+    """How many weights an operator has: entries of tables and of codebooks, and indices, too."""
+    return _stored(op)[0]
 
 
 def weight_bits(op: Op) -> int:
     """Bits of all weights, as stored."""
-    return weights(op) * op.grid.bits if isinstance(op, Dot | DepthwiseDot) else 0
+    count, bits = _stored(op)
+    return count * bits
+
+
+def _stored(op: Op) -> tuple[int, int]:
+    """How many weights, and the bits of each."""
+    match op:
+        case Dot(weights, grid) | DepthwiseDot(weights, grid):
+            return weights.size, grid.bits
+        case Tables(codebooks, grid):
+            return codebooks.size, grid.bits
+        case TableSum(tables, grid):
+            return tables.size, grid.bits
+        case Lookup(indices, words):
+            return indices.size, (words - 1).bit_length()
+        case _:
+            return 0, 0
 
 
 def forms(program: Program) -> dict[str, str]:

@@ -36,13 +36,17 @@ from ..models.ops import (
     Concatenate,
     DepthwiseDot,
     Dot,
+    Lookup,
     Requantise,
     Reshape,
     Scale,
     Select,
     Table,
+    Tables,
+    TableSum,
     Thresholds,
     TopK,
+    Tree,
     Window,
 )
 from ..models.program import INPUT, Edge, Node, Op, Program
@@ -324,6 +328,17 @@ def _fit(op: Op, edge: Edge) -> Op:
         return replace(op, values=op.values[:channels])
     if isinstance(op, Requantise | Scale):
         return replace(op, multiplier=op.multiplier[:channels], bias=op.bias[:channels])
+    if isinstance(op, Tables):
+        return replace(op, codebooks=op.codebooks[: max(1, channels // op.codebooks.shape[2])])
+    if isinstance(op, Lookup):
+        tables = max(1, channels // op.words)
+        flat = op.indices.reshape(len(op.indices), 1, -1)
+        return op if tables >= flat.shape[2] else replace(op, indices=flat[:, :, :tables])
+    if isinstance(op, Tree):
+        trees = max(1, channels // op.order.shape[1])
+        return Tree(op.order[:trees], op.thresholds[:trees])
+    if isinstance(op, TableSum):
+        return replace(op, tables=op.tables[:, :channels])
     if isinstance(op, Select):
         return Select(op.channels[op.channels < channels])
     if isinstance(op, TopK):
@@ -425,6 +440,12 @@ def _lesser(op: Op) -> Iterator[Op]:
                 yield replace(op, kernel=(1, op.kernel[1]) if axis == 0 else (op.kernel[0], 1))
     elif isinstance(op, Dot) and len(op.weights) > 1:
         yield Dot(op.weights[: (len(op.weights) + 1) // 2], op.grid)
+    elif isinstance(op, Lookup) and len(op.indices) > 1:
+        yield replace(op, indices=op.indices[: (len(op.indices) + 1) // 2])
+    elif isinstance(op, TableSum) and len(op.tables) > 1:
+        yield replace(op, tables=op.tables[: (len(op.tables) + 1) // 2])
+    elif isinstance(op, Tables) and op.codebooks.shape[1] > 1:
+        yield replace(op, codebooks=op.codebooks[:, : (op.codebooks.shape[1] + 1) // 2])
     elif isinstance(op, Thresholds) and op.thresholds.shape[1] > 1:
         yield replace(op, thresholds=op.thresholds[:, : op.thresholds.shape[1] // 2])
     elif isinstance(op, Select) and len(op.channels) > 1:

@@ -29,6 +29,7 @@ from ..models.ops import (
     Concatenate,
     DepthwiseDot,
     Dot,
+    Lookup,
     MaxPool,
     Requantise,
     Reshape,
@@ -36,8 +37,11 @@ from ..models.ops import (
     Select,
     SumPool,
     Table,
+    Tables,
+    TableSum,
     Thresholds,
     TopK,
+    Tree,
     Window,
 )
 from ..models.program import INPUT, Edge, Node, Op, Program
@@ -54,6 +58,8 @@ MOST_ENTRIES = 64
 """Values of a table's input."""
 WIDEST = 44
 """Bits of an element: wider edges show nothing new and make simulators slow."""
+MOST_LEVELS = 4
+"""Levels of a tree."""
 MOST_PRODUCTS = 24
 """Results times operands of a unit in one cycle."""
 MOST_CONSTANT = 150
@@ -490,6 +496,49 @@ def _is_short(edge: Edge) -> bool:
     return edge.grid.hi - edge.grid.lo < MOST_ENTRIES
 
 
+def _quantised_product(draft: _Draft, at: str) -> str:
+    """Tables, perhaps a window, and lookups in them: a layer of product quantisation."""
+    rng, channels = draft.rng, draft.edges[at].channels
+    spaces = _pick(rng, divisors(channels)[:4])
+    words = _between(rng, 1, 5)
+    size = channels // spaces
+    weights, grid = _weights(rng, (spaces * words, size))
+    at = draft.add(Tables(weights.reshape(spaces, words, size), grid), at)
+    if len(draft.edges[at].shape) == 3 and rng.random() < 0.6:
+        at = _window(draft, at)
+    taps = draft.edges[at].channels // (spaces * words)
+    indices = rng.integers(0, words, (_pick(rng, (1, 2, 3, 4, 6)), taps, spaces))
+    return draft.add(Lookup(indices, words), at)
+
+
+def _tree(draft: _Draft, at: str) -> str:
+    """Trees, whose inputs are in one order or each in its own."""
+    rng, edge = draft.rng, draft.edges[at]
+    levels = _pick(rng, [d for d in divisors(edge.channels) if d <= MOST_LEVELS])
+    trees = edge.channels // levels
+    order = rng.integers(0, levels, (1 if rng.random() < 0.3 else trees, levels))
+    limits = rng.integers(
+        edge.grid.lo - 1, edge.grid.hi + 2, (trees, (1 << levels) - 1), endpoint=True
+    )
+    return draft.add(Tree(np.repeat(order, trees // len(order), 0), limits), at)
+
+
+def _table_sum(draft: _Draft, at: str) -> str:
+    """Lookups in tables, of leaves or of any few numbers that are not negative."""
+    if not _is_leaf(draft.edges[at]):
+        at = _tree(draft, at)
+    rng, edge = draft.rng, draft.edges[at]
+    leaves = edge.grid.hi + _between(rng, 1, 3)
+    rows = _pick(rng, (1, 2, 3, 4, 6))
+    entries, grid = _weights(rng, (rows, edge.channels * leaves))
+    return draft.add(TableSum(entries.reshape(rows, edge.channels, leaves), grid), at)
+
+
+def _is_leaf(edge: Edge) -> bool:
+    """Whether the values of an edge may be numbers of leaves."""
+    return edge.grid.lo >= 0 and edge.grid.hi < 1 << MOST_LEVELS
+
+
 def _reshape(draft: _Draft, at: str) -> str:
     elements = draft.edges[at].elements
     if draft.rng.random() < 0.4:
@@ -564,9 +613,10 @@ def _skip(draft: _Draft, at: str) -> str:
 
 _LAYERS: tuple[Layer, ...] = (
     _window, _window, _convolution, _convolution, _binary_convolution, _binary_convolution,
-    _windowed_pool, _windowed_pool, _dot, _dot, _packed_dot, _packed_dot, _depthwise, _max_pool,
-    _sum_pool, _global_pool, _thresholds, _thresholds, _requantise, _requantise, _reshape, _top_k,
-    _residual, _parallel, _skip, _scale, _table, _select, _resize,
+    _windowed_pool, _windowed_pool, _dot, _dot, _packed_dot, _packed_dot, _depthwise, _depthwise,
+    _max_pool, _sum_pool, _global_pool, _thresholds, _thresholds, _requantise, _requantise,
+    _reshape, _top_k, _residual, _parallel, _skip, _scale, _table, _select, _resize,
+    _quantised_product, _tree, _table_sum,
 )  # fmt: skip
 """Each as likely as it stands here often."""
 
@@ -695,6 +745,7 @@ def _operator_features(op: Op, edge: Edge) -> set[str]:
     flags = {
         "Requantise, negative multiplier": isinstance(op, Requantise) and op.multiplier.min() < 0,
         "Select, a range": isinstance(op, Select) and bool((np.diff(op.channels) == 1).all()),
+        "Tree, in one order": isinstance(op, Tree) and not np.ptp(op.order, 0).any(),
         "Table, one for all": isinstance(op, Table) and len(op.values) == 1 < edge.channels,
         "global pool": isinstance(op, MaxPool | SumPool) and edge.shape[:-1] == (1, 1),
         "flatten": isinstance(op, Reshape) and len(op.shape) == 1,

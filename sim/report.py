@@ -15,7 +15,7 @@ from ..hw.design import Design, Instance, Stream
 from ..models.container import replace_file
 from ..models.fixed import Ints
 from ..models.memory import forms
-from ..models.ops import DepthwiseDot, Dot, Window
+from ..models.ops import DepthwiseDot, Dot, Tables, TableSum, Window
 from . import charts, plots, waves
 from .charts import NARROW, WIDE, Chain, Picture, round_step
 from .comparison import Comparison, titles
@@ -302,7 +302,7 @@ def described(unit: Instance) -> str:
     """What a unit computes, in a few words."""
     op = getattr(unit.op, "op", unit.op)
     name = type(op).__name__
-    if isinstance(op, Dot | DepthwiseDot):
+    if isinstance(op, Dot | DepthwiseDot | Tables | TableSum):
         bits = op.grid.bits
         return f"{name}, {bits}-bit weights"
     if isinstance(op, Window):

@@ -23,7 +23,7 @@ from bitwright.sim import fuzz
 from bitwright.sim.fuzz import check, shrink, shrunk, smaller
 from bitwright.sim.random_program import MOST_CYCLES, Case, draw
 
-PROGRAMS = 112
+PROGRAMS = 120
 OPERATORS = [kind.__name__ for kind in vars(ops).values() if isinstance(kind, type)]
 DIGESTS = """
 import hashlib
