@@ -126,7 +126,7 @@ class Method(ABC):
     prefix.
     """
 
-    symmetric: ClassVar[bool] = False
+    symmetric: bool = False
 
     @classmethod
     @abstractmethod
@@ -190,6 +190,12 @@ def _changed(one: Method, name: str, changes: list[str]) -> Method:
                 f"method {name!r}: {key} is a {known[key].__name__}, not {text!r}"
             ) from None
     return replace(one, **values)  # type: ignore[type-var]
+
+
+def best_whole(problem: LayerProblem, a: Weight, b: Weight) -> Weight:
+    """The one with the smaller error over all filters, `a` on equality."""
+    errors = [float(problem.error(one.dense()).sum()) for one in (a, b)]
+    return b if errors[1] < errors[0] else a
 
 
 def better(problem: LayerProblem, a: Compressed, b: Compressed) -> Compressed:
