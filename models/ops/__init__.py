@@ -4,6 +4,7 @@ from .add import Add as Add
 from .concatenate import Concatenate as Concatenate
 from .depthwise_dot import DepthwiseDot as DepthwiseDot
 from .dot import Dot as Dot
+from .lookup import Lookup as Lookup
 from .pool import MaxPool as MaxPool
 from .pool import SumPool as SumPool
 from .requantise import Requantise as Requantise
@@ -11,6 +12,7 @@ from .reshape import Reshape as Reshape
 from .scale import Scale as Scale
 from .select import Select as Select
 from .table import Table as Table
+from .tables import Tables as Tables
 from .thresholds import Thresholds as Thresholds
 from .top_k import TopK as TopK
 from .window import Window as Window
