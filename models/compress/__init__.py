@@ -2,6 +2,7 @@
 
 from . import bwnh as bwnh
 from . import ffn as ffn
+from . import qcnn as qcnn
 from . import sign as sign
 from . import ternary as ternary
 from . import uniform as uniform
