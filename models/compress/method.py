@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from inspect import isabstract
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -153,7 +154,11 @@ class Method(ABC):
 def methods() -> dict[str, Method]:
     """Every method by name, of all subclasses imported so far."""
     found: dict[str, Method] = {}
-    for cls in Method.__subclasses__():
+    waiting = Method.__subclasses__()
+    for cls in waiting:
+        waiting += cls.__subclasses__()
+        if isabstract(cls):
+            continue
         for name, method in cls.variants().items():
             if name in found:
                 raise ProgramError(f"two methods are called {name!r}; names must differ")

@@ -57,7 +57,7 @@ class Quantised(Weight):
         return self.codebooks[spaces, self.indices].reshape(len(self.indices), -1)
 
     def dense(self) -> Floats:
-        return self.scale * self.integers()
+        return np.float64(self.scale) * self.integers()
 
     @property
     def bits(self) -> int:
