@@ -150,7 +150,7 @@ def test_what_it_lowers_to_computes_its_dense_weights(name, slide):
 def test_fields_of_a_method_can_be_named():
     assert method("bwnh:sweeps=5") == Bwnh(5)
     for name, wanted in (
-        ("bwnh:sweep=5", "method 'bwnh' has sweeps, and 'sweep=5' sets none; write FIELD=VALUE"),
+        ("int4:bit=5", "method 'int4' has bits, and 'bit=5' sets none; write FIELD=VALUE"),
         ("sign:x", "method 'sign' has no fields, and 'x' sets none; write FIELD=VALUE"),
         ("bwnh:sweeps=few", "method 'bwnh': sweeps is a int, not 'few'"),
     ):

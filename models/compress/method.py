@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from inspect import isabstract
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -126,7 +127,7 @@ class Method(ABC):
     prefix.
     """
 
-    symmetric: ClassVar[bool] = False
+    symmetric: bool = False
 
     @classmethod
     @abstractmethod
@@ -153,7 +154,11 @@ class Method(ABC):
 def methods() -> dict[str, Method]:
     """Every method by name, of all subclasses imported so far."""
     found: dict[str, Method] = {}
-    for cls in Method.__subclasses__():
+    waiting = Method.__subclasses__()
+    for cls in waiting:
+        waiting += cls.__subclasses__()
+        if isabstract(cls):
+            continue
         for name, method in cls.variants().items():
             if name in found:
                 raise ProgramError(f"two methods are called {name!r}; names must differ")
@@ -190,6 +195,12 @@ def _changed(one: Method, name: str, changes: list[str]) -> Method:
                 f"method {name!r}: {key} is a {known[key].__name__}, not {text!r}"
             ) from None
     return replace(one, **values)  # type: ignore[type-var]
+
+
+def best_whole(problem: LayerProblem, a: Weight, b: Weight) -> Weight:
+    """The one with the smaller error over all filters, `a` on equality."""
+    errors = [float(problem.error(one.dense()).sum()) for one in (a, b)]
+    return b if errors[1] < errors[0] else a
 
 
 def better(problem: LayerProblem, a: Compressed, b: Compressed) -> Compressed:
