@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby, pairwise
@@ -11,8 +11,8 @@ from itertools import groupby, pairwise
 import numpy as np
 from amaranth.hdl import Shape
 
-from ..models.fixed import Grid, Ints, signed
-from ..models.ops import DepthwiseDot, Dot
+from ..models.fixed import Grid, Ints, signed, unsigned
+from ..models.ops import DepthwiseDot, Dot, SparseDot
 from .adder_graph import digit_counts
 from .constant_dot import adders_in_stage, constant_stages, graph_of, is_constant
 from .cost_families import Family, cuts, multipliers
@@ -23,8 +23,10 @@ from .depthwise_dot import plan as depthwise_plan
 from .dot import Plan, folded, plan, weight_rows
 from .elastic import accumulator
 from .lanes import Lanes
+from .sparse_dot import Tiles, tile_rows
+from .sparse_dot import plan as sparse_plan
 from .sums import groups
-from .unit import Fold, Place
+from .unit import Place
 
 Shapes = tuple[Shape, ...]
 SEARCHED = 1024
@@ -44,7 +46,7 @@ def _(op: Dot, place: Place, family: Family) -> Features:
     parts = together(
         gates(2 * made.stages + beat, constant=1, stages=made.stages),
         counting(columns, rows, rows * columns),
-        _weights(op, made, fold, family),
+        _weights(made, rows * columns, lambda: weight_rows(op, fold), family),
         reuse,
         _arithmetic(made, fold.pe, family),
         gates(fold.pe * place.output.grid.bits),
@@ -53,6 +55,35 @@ def _(op: Dot, place: Place, family: Family) -> Features:
     # Without folding the weights are constants, into which Yosys looks deeply: a kind of its own.
     unrolled = ".unrolled" if rows * columns == 1 else ""
     return Features(f"Dot.{made.lanes.kind}{unrolled}", parts)
+
+
+@features.register
+def _(op: SparseDot, place: Place, family: Family) -> Features:
+    if is_constant(op, place):
+        return _adder_graph(op, place)
+    fold, made, tiles = place.fold, sparse_plan(op, place), Tiles.of(op, place.fold)
+    steps, beat = len(tiles), place.inputs[0].grid.bits * fold.simd
+    there = (2 * tiles.beats).bit_length() + 1
+    schedule = np.array(tiles.schedule)[:, None]
+    parts = together(
+        gates(2 * made.stages - 1, constant=1, stages=made.stages),
+        counting(steps, steps, tiles.beats, 2, 2),
+        # Beats in the ring, which are counted, added to and compared with a column.
+        gates(there + 1 + tiles.schedule_bits, count=2 * there),
+        large_rom(
+            steps,
+            tiles.schedule_bits,
+            lambda: as_bits(schedule, unsigned(tiles.schedule_bits)),
+            family,
+        ),
+        ram(beat, tiles.ring, family),
+        _weights(made, steps, lambda: tile_rows(op, fold), family),
+        _arithmetic(made, fold.pe, family),
+        gates(fold.pe * place.output.grid.bits),
+        _starts(op, place, made, family),
+    )
+    # Beside its sequencers it is a `Dot`, and its parts weigh what they do there.
+    return Features(f"Dot.{made.lanes.kind}", parts)
 
 
 @features.register
@@ -75,16 +106,11 @@ def _(op: DepthwiseDot, place: Place, family: Family) -> Features:
     return Features("DepthwiseDot", parts)
 
 
-def _weights(op: Dot, made: Plan, fold: Fold, family: Family) -> Parts:
-    """The memory of weights, whose bits are only made where they matter."""
-    rows, columns = folded(op, fold)
+def _weights(made: Plan, words: int, rows: Callable[[], Ints], family: Family) -> Parts:
+    """The memory of so many words of weights, whose bits are only made where they matter."""
     lanes, first = made.lanes, made.lanes.steps[0]
     width = lanes.simd * lanes.stored.bits * first.rows
-
-    def bits() -> np.ndarray:
-        return as_bits(lanes.words(weight_rows(op, fold)), lanes.stored)
-
-    return large_rom(rows * columns, width, bits, family)
+    return large_rom(words, width, lambda: as_bits(lanes.words(rows()), lanes.stored), family)
 
 
 def _starts(op: Dot | DepthwiseDot, place: Place, made: Plan, family: Family) -> Parts:

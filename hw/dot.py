@@ -145,14 +145,19 @@ def delayed(m: Module, takes: Sequence[Value], flag: Value, name: str) -> list[V
     return made
 
 
+def datapath(op: Dot, place: Place, words: int) -> tuple[Lanes, int]:
+    """The arithmetic of a unit, and the levels of reading one of so many words of weights."""
+    fold, width = place.fold, accumulator(place.output.grid).width
+    lanes = Lanes(place.inputs[0].grid, op.grid, fold.simd, fold.pe, width)
+    word = sum(shape.width for shape in lanes.steps[0].row) * lanes.steps[0].rows
+    return lanes, READ if in_block(word, words) else 0
+
+
 def plan(op: Dot, place: Place) -> Plan:
     """The datapath of a unit and its stages."""
     fold, x = place.fold, place.inputs[0].grid
     rows, columns = folded(op, fold)
-    width = accumulator(place.output.grid).width
-    lanes = Lanes(x, op.grid, fold.simd, fold.pe, width)
-    word = sum(shape.width for shape in lanes.steps[0].row) * lanes.steps[0].rows
-    used = READ if in_block(word, rows * columns) else 0
+    lanes, used = datapath(op, place, rows * columns)
     if rows > 1:
         buffered = READ if in_block(x.bits * fold.simd, columns) else 0
         used = max(used, buffered + GATE)
@@ -200,7 +205,7 @@ class MatrixVector(Unit):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        fold, grid = self.place.fold, self.place.output.grid
+        fold = self.place.fold
         rows, columns = folded(self.op, fold)
         made = plan(self.op, self.place)
         take, leaves = Signal(name="issue"), Signal(name="leaving")
@@ -214,31 +219,9 @@ class MatrixVector(Unit):
 
         # Stage 0: the weights of this step, and its input from the stream or from the buffer.
         address, _ = counters(m, take, address=rows * columns)["address"]
-        values, stored = made.lanes.words(weight_rows(self.op, fold)), made.lanes.stored
-        width = stored.bits * values.shape[1]
-        weights = rom(m, "weights", rom_words(values, stored), width, address, take)
         x = self._input(m, take, first_row, column, rows, columns)
-        per_row = fold.simd * stored.bits
-        row_weights = [weights[low : low + per_row] for low in range(0, width, per_row)]
-        addends = made.build(m, takes, "p", x, row_weights)
-
-        # The last stage: accumulate at the result's width; prefix sums may wrap.
-        first = Signal(init=1)
-        shape = accumulator(grid)
-        values = made.lanes.starts(self.op.weights)
-        starts = start_words(m, values.reshape(-1, fold.pe), shape.width, takes, lasts)
-        results: list[Value] = []
-        for pe, addend in enumerate(addends):
-            acc = Signal(shape, name=f"acc{pe}")
-            result = Signal(shape, name=f"sum{pe}")
-            m.d.comb += result.eq((Mux(first, starts[pe], acc) + addend)[: shape.width])
-            with m.If(takes[-1]):
-                m.d.sync += acc.eq(result)
-            results.append(resize(result, grid.bits))
-        with m.If(takes[-1]):
-            m.d.sync += first.eq(leaves)
-        with m.If(takes[-1] & leaves):
-            m.d.sync += self.o.payload.eq(Cat(*results))
+        words = weight_rows(self.op, fold)
+        accumulate(m, self, made, takes, lasts, x, weight_memory(m, made, words, address, take))
         return m
 
     def _input(
@@ -267,6 +250,49 @@ class MatrixVector(Unit):
         x = Signal(self.ports.inputs[0].width)
         m.d.comb += x.eq(Mux(reuse, read.data, fresh))
         return x
+
+
+def weight_memory(
+    m: Module, made: Plan, words: Ints, address: Value, take: Value
+) -> tuple[Value, ...]:
+    """The weights of each row, or packed pair, of the step that stage 0 took, valid in stage 1."""
+    values, stored = made.lanes.words(words), made.lanes.stored
+    width, per_row = stored.bits * values.shape[1], made.lanes.simd * stored.bits
+    data = rom(m, "weights", rom_words(values, stored), width, address, take)
+    return tuple(data[low : low + per_row] for low in range(0, width, per_row))
+
+
+def accumulate(
+    m: Module,
+    unit: Unit,
+    made: Plan,
+    takes: Sequence[Value],
+    lasts: Sequence[Value],
+    x: Value,
+    weights: Sequence[Value],
+) -> None:
+    """The stages behind stage 0, up to the payload of "o"; `lasts` end the sums of a row of PE.
+
+    Accumulates at the result's width; prefix sums may wrap.
+    """
+    fold, grid = unit.place.fold, unit.place.output.grid
+    addends = made.build(m, takes, "p", x, weights)
+    first = Signal(init=1)
+    shape = accumulator(grid)
+    values = made.lanes.starts(unit.op.weights)
+    starts = start_words(m, values.reshape(-1, fold.pe), shape.width, takes, lasts)
+    results: list[Value] = []
+    for pe, addend in enumerate(addends):
+        acc = Signal(shape, name=f"acc{pe}")
+        result = Signal(shape, name=f"sum{pe}")
+        m.d.comb += result.eq((Mux(first, starts[pe], acc) + addend)[: shape.width])
+        with m.If(takes[-1]):
+            m.d.sync += acc.eq(result)
+        results.append(resize(result, grid.bits))
+    with m.If(takes[-1]):
+        m.d.sync += first.eq(lasts[-1])
+    with m.If(takes[-1] & lasts[-1]):
+        m.d.sync += unit.stream("o").payload.eq(Cat(*results))
 
 
 def start_words(

@@ -33,6 +33,7 @@ from ..models.ops import (
     Requantise,
     Scale,
     Select,
+    SparseDot,
     SumPool,
     Table,
     Thresholds,
@@ -44,6 +45,7 @@ from .dot import folded
 from .elementwise import Field, by_beat
 from .fifo import Fifo
 from .fork import Fork
+from .sparse_dot import Tiles
 from .unit import Place
 from .walk import Buffered
 
@@ -134,6 +136,24 @@ def _(op: Dot, place: Place) -> Work:
         constant_reads=op.weights.size * op.grid.bits * vectors if rows * columns > 1 else 0,
         value_reads=vectors * rows * size * x.bits if reuse else 0,
         value_writes=vectors * size * x.bits if reuse else 0,
+    )
+    return once.times(steps) + row.times(steps * fold.pe) + moved
+
+
+@work.register
+def _(op: SparseDot, place: Place) -> Work:
+    """Skipped tiles are neither read nor multiplied nor added."""
+    fold, x, tiles = place.fold, place.inputs[0].grid, Tiles.of(op, place.fold)
+    once, row = _matrix_step(x, op.grid, fold.simd, place.output.grid.bits)
+    vectors = place.output.elements // place.output.channels
+    steps = vectors * len(tiles)
+    moved = Work(
+        multiply_adds=steps * fold.pe * fold.simd,
+        constant_reads=steps * (fold.pe * fold.simd * op.grid.bits + tiles.schedule_bits)
+        if len(tiles) > 1
+        else 0,
+        value_reads=steps * fold.simd * x.bits,
+        value_writes=place.inputs[0].elements * x.bits,
     )
     return once.times(steps) + row.times(steps * fold.pe) + moved
 

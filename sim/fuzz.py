@@ -315,7 +315,7 @@ def _fitted(name: str, edge: Edge, nodes: Sequence[Node]) -> Program:
 def _fit(op: Op, edge: Edge) -> Op:
     channels = edge.channels
     if isinstance(op, Dot):
-        return Dot(op.weights[:, :channels], op.grid)
+        return replace(op, weights=op.weights[:, :channels])
     if isinstance(op, DepthwiseDot):
         return DepthwiseDot(op.weights[: max(1, channels // op.weights.shape[1])], op.grid)
     if isinstance(op, Thresholds):
@@ -424,7 +424,7 @@ def _lesser(op: Op) -> Iterator[Op]:
             if op.kernel[axis] > 1:
                 yield replace(op, kernel=(1, op.kernel[1]) if axis == 0 else (op.kernel[0], 1))
     elif isinstance(op, Dot) and len(op.weights) > 1:
-        yield Dot(op.weights[: (len(op.weights) + 1) // 2], op.grid)
+        yield replace(op, weights=op.weights[: (len(op.weights) + 1) // 2])
     elif isinstance(op, Thresholds) and op.thresholds.shape[1] > 1:
         yield replace(op, thresholds=op.thresholds[:, : op.thresholds.shape[1] // 2])
     elif isinstance(op, Select) and len(op.channels) > 1:

@@ -33,6 +33,7 @@ from ..models.ops import (
     Reshape,
     Scale,
     Select,
+    SparseDot,
     SumPool,
     Table,
     Thresholds,
@@ -331,6 +332,18 @@ def _dot(draft: _Draft, at: str) -> str:
     return draft.add(Dot(weights, grid), at)
 
 
+def _sparse_dot(draft: _Draft, at: str) -> str:
+    """Blocks of zeros, single ones too, in rows and columns of any number; some rows are 0."""
+    rng, channels = draft.rng, draft.edges[at].channels
+    rows = _pick(rng, (1, 2, 3, 4, 4, 6, 6, 8, 9, 12))
+    weights, grid = _weights(rng, (rows, channels))
+    if not grid.bipolar:
+        block = _pick(rng, divisors(rows)), _pick(rng, divisors(channels))
+        kept = rng.random((rows // block[0], channels // block[1])) < _pick(rng, (0.1, 0.4, 0.7))
+        weights = weights * np.kron(kept, np.ones(block, np.int64))
+    return draft.add(SparseDot(weights, grid), at)
+
+
 def _convolution(draft: _Draft, at: str) -> str:
     return _dot(draft, _window(draft, at))
 
@@ -547,9 +560,9 @@ def _skip(draft: _Draft, at: str) -> str:
 
 _LAYERS: tuple[Layer, ...] = (
     _window, _window, _convolution, _convolution, _binary_convolution, _binary_convolution,
-    _windowed_pool, _windowed_pool, _dot, _dot, _depthwise, _max_pool, _sum_pool, _global_pool,
-    _thresholds, _thresholds, _requantise, _requantise, _reshape, _top_k, _residual, _parallel,
-    _skip, _scale, _table, _select, _resize,
+    _windowed_pool, _windowed_pool, _dot, _dot, _sparse_dot, _depthwise,
+    _max_pool, _sum_pool, _global_pool, _thresholds, _thresholds, _requantise, _requantise,
+    _reshape, _top_k, _residual, _parallel, _skip, _scale, _table, _select, _resize,
 )  # fmt: skip
 """Each as likely as it stands here often."""
 
@@ -657,7 +670,10 @@ def _operator_features(op: Op, edge: Edge) -> set[str]:
     if isinstance(op, Window):
         return _window_features(op, edge)
     if isinstance(op, Dot | DepthwiseDot):
-        return {f"{type(op).__name__}, {_weight_kind(op.grid)} x {_values(edge)}"}
+        found = {f"{type(op).__name__}, {_weight_kind(op.grid)} x {_values(edge)}"}
+        if isinstance(op, SparseDot) and not op.weights.any(1).all():
+            found.add("SparseDot, a row of zeros")
+        return found
     if isinstance(op, Thresholds):
         return _threshold_features(op, edge)
     if isinstance(op, Scale):

@@ -10,6 +10,7 @@ from .requantise import Requantise as Requantise
 from .reshape import Reshape as Reshape
 from .scale import Scale as Scale
 from .select import Select as Select
+from .sparse_dot import SparseDot as SparseDot
 from .table import Table as Table
 from .thresholds import Thresholds as Thresholds
 from .top_k import TopK as TopK

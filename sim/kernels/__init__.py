@@ -20,6 +20,7 @@ from . import pool as pool
 from . import requantise as requantise
 from . import scale as scale
 from . import select as select
+from . import sparse_dot as sparse_dot
 from . import table as table
 from . import thresholds as thresholds
 from . import top_k as top_k
