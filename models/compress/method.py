@@ -151,9 +151,14 @@ class Method(ABC):
 
 
 def methods() -> dict[str, Method]:
-    """Every method by name, of all subclasses imported so far."""
+    """Every method by name, of all subclasses imported so far that name their variants."""
     found: dict[str, Method] = {}
-    for cls in Method.__subclasses__():
+    waiting = list[type[Method]](Method.__subclasses__())
+    while waiting:
+        cls = waiting.pop(0)
+        waiting += cls.__subclasses__()
+        if "variants" not in vars(cls):
+            continue
         for name, method in cls.variants().items():
             if name in found:
                 raise ProgramError(f"two methods are called {name!r}; names must differ")
@@ -185,6 +190,8 @@ def _changed(one: Method, name: str, changes: list[str]) -> Method:
             values[key] = (
                 {"True": True, "False": False}[text] if known[key] is bool else (known[key](text))
             )
+        except ProgramError as error:
+            raise ProgramError(f"method {name!r}: {error}") from None
         except (KeyError, ValueError):
             raise ProgramError(
                 f"method {name!r}: {key} is a {known[key].__name__}, not {text!r}"
