@@ -78,7 +78,8 @@ class Case:
                 Node("layer", self.op, ("kept",)),
             )
             folds["kept"] = Fold(self.fold.simd, self.fold.simd)
-        return buffered(Design(Program("sparsity", edge, nodes), folds, {}))
+        name = f"{self.weights} {self.pattern} {self.density}"
+        return buffered(Design(Program(name, edge, nodes), folds, {}))
 
     @property
     def place(self) -> Place:
