@@ -1,6 +1,6 @@
 """Accuracy of the digits networks on the 450 test images, three seeds, without fine-tuning.
 
-    python benchmarks/bench_accuracy.py [--json]
+    python benchmarks/bench_accuracy.py [--json] [--methods prune-fine:density=0.25 ...]
 
 Each figure is that of the exact integer program, first and last layers compressed too, on a split
 fixed before anything was chosen; calibration reads 300 training images.  (Definitions and kernels
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from datetime import date
 
 import numpy as np
@@ -29,8 +30,10 @@ METHODS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--methods", nargs="+", help="these instead, with 8-bit activations")
     options = parser.parse_args()
-    result = {"date": date.today().isoformat(), "accuracy": measure()}
+    methods = [(name, 8) for name in options.methods] if options.methods else METHODS
+    result = {"date": date.today().isoformat(), "accuracy": measure(methods)}
     if options.json:
         print(json.dumps(result, indent=2))
         return
@@ -39,12 +42,12 @@ def main() -> None:
         print(f"{name:28} {', '.join(f'{v:.2%}' for v in values):24} {np.mean(values):.2%}")
 
 
-def measure() -> dict[str, list[float]]:
+def measure(methods: Sequence[tuple[str, int]]) -> dict[str, list[float]]:
     """Top-1 by network and method, a figure per seed."""
     split = digits.load()
     networks = [entry.load() for entry in zoo.networks().values()]
     found = {"float": [top_1(n(split.test_x), split.test_y) for n in networks]}
-    for method, bits in METHODS:
+    for method, bits in methods:
         programs = [
             quantise(network, split.calibration_x, method, bits, kernels.execute)
             for network in networks

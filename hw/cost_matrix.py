@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from amaranth.hdl import Shape
 
-from ..models.fixed import Grid, Ints, signed
-from ..models.ops import DepthwiseDot, Dot, Tables
+from ..models.fixed import Grid, Ints, signed, unsigned
+from ..models.ops import DepthwiseDot, Dot, SparseDot, Tables
 from . import tables
 from .adder_graph import digit_counts
 from .constant_dot import adders_in_stage, constant_stages, graph_of, is_constant
@@ -26,6 +26,8 @@ from .dot import passes, plan, weight_rows
 from .elastic import accumulator
 from .lanes import Lanes
 from .matrix import Passes, Plan
+from .sparse_dot import Tiles, tile_rows
+from .sparse_dot import plan as sparse_plan
 from .sums import groups
 from .unit import Place
 
@@ -81,6 +83,35 @@ def _(op: Tables, place: Place, family: Family) -> Features:
     )
     # The same unit as a `Dot` has, but for the order of its memory.
     return Features(f"Dot.{made.lanes.kind}" + (".unrolled" if words == 1 else ""), parts)
+
+
+@features.register
+def _(op: SparseDot, place: Place, family: Family) -> Features:
+    if is_constant(op, place):
+        return _adder_graph(op, place)
+    fold, made, tiles = place.fold, sparse_plan(op, place), Tiles.of(op, place.fold)
+    steps, beat = len(tiles), place.inputs[0].grid.bits * fold.simd
+    there = (2 * tiles.beats).bit_length() + 1
+    schedule = np.array(tiles.schedule)[:, None]
+    parts = together(
+        gates(2 * made.stages - 1, constant=1, stages=made.stages),
+        counting(steps, steps, tiles.beats, 2, 2),
+        # Beats in the ring, which are counted, added to and compared with a column.
+        gates(there + 1 + tiles.schedule_bits, count=2 * there),
+        large_rom(
+            steps,
+            tiles.schedule_bits,
+            lambda: as_bits(schedule, unsigned(tiles.schedule_bits)),
+            family,
+        ),
+        ram(beat, tiles.ring, family),
+        _weights(made, 1, steps, lambda: made.lanes.words(tile_rows(op, fold)), family),
+        _arithmetic(made, fold.pe, family),
+        gates(fold.pe * place.output.grid.bits),
+        _starts(op, place, made, family),
+    )
+    # Beside its sequencers it is a `Dot`, and its parts weigh what they do there.
+    return Features(f"Dot.{made.lanes.kind}", parts)
 
 
 @features.register

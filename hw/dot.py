@@ -58,14 +58,18 @@ def passes(op: Dot, place: Place) -> Passes:
     return Passes(vectors, *folded(op, place.fold))
 
 
+def lanes_of(op: Dot, place: Place) -> tuple[Lanes, int]:
+    """The arithmetic of a unit, and the bits of a word of its weights."""
+    fold, width = place.fold, accumulator(place.output.grid).width
+    lanes = Lanes(place.inputs[0].grid, op.grid, fold.simd, fold.pe, width)
+    return lanes, sum(shape.width for shape in lanes.steps[0].row) * lanes.steps[0].rows
+
+
 def plan(op: Dot, place: Place) -> Plan[Lanes]:
     """The datapath of a unit and its stages."""
-    fold, x = place.fold, place.inputs[0].grid
-    rows, columns = folded(op, fold)
-    width = accumulator(place.output.grid).width
-    lanes = Lanes(x, op.grid, fold.simd, fold.pe, width)
-    word = sum(shape.width for shape in lanes.steps[0].row) * lanes.steps[0].rows
-    used = passes(op, place).read(x.bits * fold.simd, word, rows * columns)
+    lanes, word = lanes_of(op, place)
+    steps, beat = passes(op, place), place.inputs[0].grid.bits * place.fold.simd
+    used = steps.read(beat, word, steps.rows * steps.columns)
     return Plan.of(lanes, used, place.levels)
 
 
@@ -95,12 +99,15 @@ def _(op: Dot, place: Place) -> int:
     return passes(op, place).tail(plan(op, place).stages)
 
 
+def matrix_of(op: Dot, made: Plan[Lanes], rows: Ints, fold: Fold) -> Matrix:
+    """The arithmetic of a unit whose memory holds such rows of weights, (D, PE*SIMD)."""
+    starts = made.lanes.starts(op.weights).reshape(-1, fold.pe)
+    return Matrix(made, made.lanes.words(rows), made.lanes.stored, starts)
+
+
 @component.register
 def _(op: Dot, place: Place) -> Unit:
     if is_constant(op, place):
         return ConstantMatrixVector(op, place)
-    made = plan(op, place)
-    values = made.lanes.words(weight_rows(op, place.fold))
-    starts = made.lanes.starts(op.weights).reshape(-1, place.fold.pe)
-    matrix = Matrix(passes(op, place), made, values, made.lanes.stored, starts)
-    return MatrixVector(op, place, matrix)
+    matrix = matrix_of(op, plan(op, place), weight_rows(op, place.fold), place.fold)
+    return MatrixVector(op, place, passes(op, place), matrix)

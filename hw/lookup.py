@@ -150,5 +150,5 @@ def _(op: Lookup, place: Place) -> int:
 @component.register
 def _(op: Lookup, place: Place) -> Unit:
     made, starts = plan(op, place), np.zeros((1, place.fold.pe), np.int64)
-    matrix = Matrix(passes(op, place), made, index_rows(op, place), made.lanes.stored, starts)
-    return MatrixVector(op, place, matrix)
+    matrix = Matrix(made, index_rows(op, place), made.lanes.stored, starts)
+    return MatrixVector(op, place, passes(op, place), matrix)

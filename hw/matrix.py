@@ -234,23 +234,23 @@ class Folded(Unit):
         return x
 
     def accumulate(
-        self, m: Module, control: Control, addends: Sequence[Value], starts: Sequence[Value]
-    ) -> None:
+        self, m: Module, take: Value, leaves: Value, addends: Sequence[Value],
+        starts: Sequence[Value],
+    ) -> None:  # fmt: skip
         """The last stage: accumulate at the result's width; prefix sums may wrap."""
-        takes, grid = control.takes, self.place.output.grid
-        first, leaves = Signal(init=1, name="first"), control.lasts[-1]
-        shape = accumulator(grid)
+        grid = self.place.output.grid
+        shape, first = accumulator(grid), Signal(init=1, name="first")
         results: list[Value] = []
         for pe, (start, addend) in enumerate(zip(starts, addends, strict=True)):
             acc = Signal(shape, name=f"acc{pe}")
             result = Signal(shape, name=f"sum{pe}")
             m.d.comb += result.eq((Mux(first, start, acc) + addend)[: shape.width])
-            with m.If(takes[-1]):
+            with m.If(take):
                 m.d.sync += acc.eq(result)
             results.append(resize(result, grid.bits))
-        with m.If(takes[-1]):
+        with m.If(take):
             m.d.sync += first.eq(leaves)
-        with m.If(takes[-1] & leaves):
+        with m.If(take & leaves):
             m.d.sync += self.o.payload.eq(Cat(*results))
 
 
@@ -279,49 +279,55 @@ def start_words(
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """What a matrix-vector unit does with its vectors.
+    """The arithmetic of a matrix-vector unit.
 
     plan: of each of `blocks` datapaths, side by side, which share out beats and words.  values:
     (D, lanes) on `grid`, what the memory holds for each step.  starts: what the accumulators start
     from, (P, PE), a row for each pass.
     """
 
-    passes: Passes
     plan: Plan[Any]
     values: Ints
     grid: Grid
     starts: Ints
     blocks: int = 1
 
+    def weights(self, m: Module, address: Value, take: Value) -> Value:
+        """The word of the step that stage 0 took, valid in stage 1."""
+        words, width = rom_words(self.values, self.grid), self.grid.bits * self.values.shape[1]
+        return rom(m, "weights", words, width, address, take)
+
+    def addends(self, m: Module, takes: Sequence[Value], x: Value, weights: Value) -> list[Value]:
+        """What each row adds in the last stage, of a beat and a word in stage 1."""
+        made, addends = self.plan, list[Value]()
+        for block in range(self.blocks):
+            own_x, own_weights = (_part(word, block, self.blocks) for word in (x, weights))
+            rows = made.lanes.steps[0].rows
+            on = Operands([own_x], [[_part(own_weights, row, rows)] for row in range(rows)])
+            addends += made.build(m, takes, "p" if self.blocks == 1 else f"p{block}_", on)
+        return addends
+
 
 class MatrixVector(Folded):
     """The component of `Dot`, `Tables` and `Lookup`."""
 
-    def __init__(self, op: Any, place: Place, matrix: Matrix) -> None:
+    def __init__(self, op: Any, place: Place, passes: Passes, matrix: Matrix) -> None:
         super().__init__(op, place)
-        self.matrix = matrix
+        self.passes, self.matrix = passes, matrix
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        matrix, made = self.matrix, self.matrix.plan
-        control = self.control(m, matrix.passes, made.stages)
-        takes = control.takes
+        matrix = self.matrix
+        control = self.control(m, self.passes, matrix.plan.stages)
+        takes, lasts = control.takes, control.lasts
 
         # Stage 0: the weights of this step, and its input from the stream or from the buffer.
         address, _ = counters(m, takes[0], address=len(matrix.values))["address"]
-        words, width = matrix.values, matrix.grid.bits * matrix.values.shape[1]
-        weights = rom(m, "weights", rom_words(words, matrix.grid), width, address, takes[0])
-        x = self.beat(m, control, matrix.passes)
-        addends: list[Value] = []
-        for block in range(matrix.blocks):
-            own_x, own_weights = (_part(word, block, matrix.blocks) for word in (x, weights))
-            rows = made.lanes.steps[0].rows
-            on = Operands([own_x], [[_part(own_weights, row, rows)] for row in range(rows)])
-            addends += made.build(m, takes, "p" if matrix.blocks == 1 else f"p{block}_", on)
-
+        weights = matrix.weights(m, address, takes[0])
+        addends = matrix.addends(m, takes, self.beat(m, control, self.passes), weights)
         shape = accumulator(self.place.output.grid)
-        starts = start_words(m, matrix.starts, shape.width, takes, control.lasts)
-        self.accumulate(m, control, addends, starts)
+        starts = start_words(m, matrix.starts, shape.width, takes, lasts)
+        self.accumulate(m, takes[-1], lasts[-1], addends, starts)
         return m
 
 

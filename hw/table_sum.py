@@ -152,7 +152,8 @@ class TableAdder(Folded):
         ]  # fmt: skip
         rows = [[number(lane(word, row, grid), grid) for word in words] for row in range(pe)]
         addends = made.build(m, takes, "p", Operands([], rows))
-        self.accumulate(m, control, addends, [C(0, signed(made.lanes.width))] * pe)
+        starts = [C(0, signed(made.lanes.width))] * pe
+        self.accumulate(m, takes[-1], control.lasts[-1], addends, starts)
         return m
 
 

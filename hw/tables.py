@@ -116,7 +116,5 @@ def start_rows(op: Tables, place: Place) -> Ints:
 def _(op: Tables, place: Place) -> Unit:
     made, words = plan(op, place), memory_words(op, place)
     blocks = folded(op, place.fold)[0]
-    matrix = Matrix(
-        passes(op, place), made, words, made.lanes.stored, start_rows(op, place), blocks
-    )
-    return MatrixVector(op, place, matrix)
+    matrix = Matrix(made, words, made.lanes.stored, start_rows(op, place), blocks)
+    return MatrixVector(op, place, passes(op, place), matrix)

@@ -34,6 +34,7 @@ from ..models.ops import (
     Requantise,
     Scale,
     Select,
+    SparseDot,
     SumPool,
     Table,
     Tables,
@@ -50,6 +51,7 @@ from .elementwise import Field, by_beat
 from .fifo import Fifo
 from .fork import Fork
 from .matrix import Passes
+from .sparse_dot import Tiles
 from .unit import Place
 from .walk import Buffered
 
@@ -181,6 +183,24 @@ def _(op: Tree, place: Place) -> Work:
     read = levels if place.output.channels > place.fold.pe else levels - 1
     each = doing("compare", bits, levels) + Work(constant_reads=read * bits)
     return each.times(place.output.elements)
+
+
+@work.register
+def _(op: SparseDot, place: Place) -> Work:
+    """Skipped tiles are neither read nor multiplied nor added."""
+    fold, x, tiles = place.fold, place.inputs[0].grid, Tiles.of(op, place.fold)
+    once, row = _matrix_step(x, op.grid, fold.simd, place.output.grid.bits)
+    vectors = place.output.elements // place.output.channels
+    steps = vectors * len(tiles)
+    moved = Work(
+        multiply_adds=steps * fold.pe * fold.simd,
+        constant_reads=steps * (fold.pe * fold.simd * op.grid.bits + tiles.schedule_bits)
+        if len(tiles) > 1
+        else 0,
+        value_reads=steps * fold.simd * x.bits,
+        value_writes=place.inputs[0].elements * x.bits,
+    )
+    return once.times(steps) + row.times(steps * fold.pe) + moved
 
 
 @work.register

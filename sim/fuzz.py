@@ -439,7 +439,7 @@ def _lesser(op: Op) -> Iterator[Op]:
             if op.kernel[axis] > 1:
                 yield replace(op, kernel=(1, op.kernel[1]) if axis == 0 else (op.kernel[0], 1))
     elif isinstance(op, Dot) and len(op.weights) > 1:
-        yield Dot(op.weights[: (len(op.weights) + 1) // 2], op.grid)
+        yield replace(op, weights=op.weights[: (len(op.weights) + 1) // 2])
     elif isinstance(op, Lookup) and len(op.indices) > 1:
         yield replace(op, indices=op.indices[: (len(op.indices) + 1) // 2])
     elif isinstance(op, TableSum) and len(op.tables) > 1:

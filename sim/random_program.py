@@ -35,6 +35,7 @@ from ..models.ops import (
     Reshape,
     Scale,
     Select,
+    SparseDot,
     SumPool,
     Table,
     Tables,
@@ -354,6 +355,18 @@ def _packed_dot(draft: _Draft, at: str) -> str:
     return draft.add(Dot(np.where(draft.rng.random(shape) < 0.5, ends, values), grid), at)
 
 
+def _sparse_dot(draft: _Draft, at: str) -> str:
+    """Blocks of zeros, single ones too, in rows and columns of any number; some rows are 0."""
+    rng, channels = draft.rng, draft.edges[at].channels
+    rows = _pick(rng, (1, 2, 3, 4, 4, 6, 6, 8, 9, 12))
+    weights, grid = _weights(rng, (rows, channels))
+    if not grid.bipolar:
+        block = _pick(rng, divisors(rows)), _pick(rng, divisors(channels))
+        kept = rng.random((rows // block[0], channels // block[1])) < _pick(rng, (0.1, 0.4, 0.7))
+        weights = weights * np.kron(kept, np.ones(block, np.int64))
+    return draft.add(SparseDot(weights, grid), at)
+
+
 def _convolution(draft: _Draft, at: str) -> str:
     return _dot(draft, _window(draft, at))
 
@@ -613,10 +626,10 @@ def _skip(draft: _Draft, at: str) -> str:
 
 _LAYERS: tuple[Layer, ...] = (
     _window, _window, _convolution, _convolution, _binary_convolution, _binary_convolution,
-    _windowed_pool, _windowed_pool, _dot, _dot, _packed_dot, _packed_dot, _depthwise, _depthwise,
-    _max_pool, _sum_pool, _global_pool, _thresholds, _thresholds, _requantise, _requantise,
-    _reshape, _top_k, _residual, _parallel, _skip, _scale, _table, _select, _resize,
-    _quantised_product, _tree, _table_sum,
+    _windowed_pool, _windowed_pool, _dot, _dot, _packed_dot, _packed_dot, _sparse_dot,
+    _depthwise, _depthwise, _max_pool, _sum_pool, _global_pool, _thresholds, _thresholds,
+    _requantise, _requantise, _reshape, _top_k, _residual, _parallel, _skip, _scale, _table,
+    _select, _resize, _quantised_product, _tree, _table_sum,
 )  # fmt: skip
 """Each as likely as it stands here often."""
 

@@ -13,6 +13,7 @@ from bitwright.models.ops import (
     Reshape,
     Scale,
     Select,
+    SparseDot,
     SumPool,
     Table,
     Thresholds,
@@ -71,7 +72,8 @@ def every_operator(seed=0, name="every_op"):
             Node("global", SumPool(36), ("all",)),
             Node("sign", Thresholds(limits, np.arange(8), np.array([1, -1] * 4)), ("global",)),
             Node("fc", Dot(rng.choice([-1, 1], (6, 8)), BINARY), ("sign",)),
-            Node("some", Select(np.array([0, 2, 3, 5])), ("fc",)),
+            Node("few", SparseDot(np.diag([1, 0, -1, 1, 0, 1]), TERNARY), ("fc",)),
+            Node("some", Select(np.array([0, 2, 3, 5])), ("few",)),
             Node("top", TopK(2), ("some",)),
         ),
     )  # fmt: skip

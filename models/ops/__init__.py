@@ -11,6 +11,7 @@ from .requantise import Requantise as Requantise
 from .reshape import Reshape as Reshape
 from .scale import Scale as Scale
 from .select import Select as Select
+from .sparse_dot import SparseDot as SparseDot
 from .table import Table as Table
 from .table_sum import TableSum as TableSum
 from .tables import Tables as Tables

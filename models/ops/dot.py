@@ -24,15 +24,17 @@ class Dot(Op):
 
     def check(self) -> None:
         if self.weights.ndim != 2 or self.weights.size == 0:
-            raise ProgramError(f"Dot weights have shape (N, S), not {self.weights.shape}")
-        check_weights("Dot", self.weights, self.grid)
+            raise ProgramError(
+                f"{type(self).__name__} weights have shape (N, S), not {self.weights.shape}"
+            )
+        check_weights(type(self).__name__, self.weights, self.grid)
 
     def infer(self, *edges: Edge) -> Edge:
         (x,) = edges
         if x.channels != self.weights.shape[1]:
             raise ProgramError(
-                f"Dot has weights for {self.weights.shape[1]} inputs, and the last axis of "
-                f"{x.shape} is {x.channels}; flatten or reshape first"
+                f"{type(self).__name__} has weights for {self.weights.shape[1]} inputs, and the "
+                f"last axis of {x.shape} is {x.channels}; flatten or reshape first"
             )
         lo, hi = dot_range(self.weights, x.lo, x.hi)
         return Edge((*x.shape[:-1], len(self.weights)), lo, hi)

@@ -21,6 +21,7 @@ from . import pool as pool
 from . import requantise as requantise
 from . import scale as scale
 from . import select as select
+from . import sparse_dot as sparse_dot
 from . import table as table
 from . import table_sum as table_sum
 from . import tables as tables
