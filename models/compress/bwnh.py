@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from ..fixed import BINARY
+from ..fixed import BINARY, ProgramError
 from .method import Compressed, Method
 from .problem import Floats, LayerProblem
 from .sign import nearest_signs
@@ -33,6 +33,10 @@ class Bwnh(Method):
     """One bit per weight; `sweeps` bounds the passes over the bits of a filter."""
 
     sweeps: int = 20
+
+    def __post_init__(self) -> None:
+        if self.sweeps < 0:
+            raise ProgramError(f"passes over the bits are counted from 0, not {self.sweeps}")
 
     @classmethod
     def variants(cls) -> Mapping[str, Method]:

@@ -119,6 +119,8 @@ class Compressed(Weight):
 class Method(ABC):
     """A way to replace float weights by something small, its hyperparameters as fields.
 
+    A field out of its range is a `ProgramError` of `__post_init__`: users set fields by name.
+
     Contract: the same problem gives the same result; its error is at most that of `start`, over all
     filters; and with G = I (`LayerProblem.data_free`) it is `start`.
 
@@ -181,6 +183,8 @@ def _changed(one: Method, name: str, changes: list[str]) -> Method:
                 f"method {name!r} has {', '.join(known) or 'no fields'}, and {change!r} sets none; "
                 "write FIELD=VALUE"
             )
+        if key in values:
+            raise ProgramError(f"method {name!r} is given {key} twice; give it once")
         try:
             values[key] = (
                 {"True": True, "False": False}[text] if known[key] is bool else (known[key](text))
