@@ -148,7 +148,11 @@ class Method(ABC):
 
     @property
     def depthwise(self) -> Method:
-        """What compresses depthwise layers, whose problems have one filter each."""
+        """What compresses depthwise layers, whose problems have one filter each.
+
+        It must give `Compressed` weights of one grid, which a `DepthwiseDot` takes: a method that
+        makes another structure names one here that does not.
+        """
         return self
 
 
