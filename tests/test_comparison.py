@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from programs import binary_convolution
 from test_report import HOSTILE, Checker, convolution
@@ -13,7 +14,7 @@ from bitwright.hw import cost
 from bitwright.hw.work import Work, doing
 from bitwright.models import zoo
 from bitwright.models.fixed import ProgramError
-from bitwright.sim.compare import Clock, Placed, compare_designs
+from bitwright.sim.compare import Clock, Placed, area_error, compare_designs
 from bitwright.sim.comparison import Comparison, titles
 from bitwright.sim.energy import energy
 from bitwright.sim.pareto import Field, front_of
@@ -91,6 +92,27 @@ def test_the_roof_is_the_designs_own_arithmetic():
     assert found.intensity("streams") == products / streams
     for name in found.traffic:
         assert found.achieved <= found.bound(name) <= found.peak
+
+
+def test_the_error_is_said_of_so_many_networks_and_random_programs():
+    document = json.loads(cost.data_file("ecp5").read_text())
+    networks, drawn = (
+        [
+            design["error"]["lut"]
+            for design in document["designs"]
+            if design["design"].startswith("random") == random and not design["without_estimate"]
+        ]
+        for random in (False, True)
+    )
+    said = area_error("ecp5")
+    for errors, of in ((networks, "networks not in the fit"), (drawn, "random programs, parts")):
+        off = re.search(rf"of (\d+) {of}[^:]*: LUT ([\d.]+)% \(worst ([\d.]+)%\)", said)
+        assert off is not None
+        assert int(off[1]) == len(errors)
+        assert float(off[2]) == pytest.approx(100 * np.median(errors), abs=0.06)
+        assert float(off[3]) == pytest.approx(100 * max(errors), abs=0.06)
+    assert "of whole designs" not in said
+    assert area_error("none such") == ""
 
 
 def test_titles_tell_designs_apart():
