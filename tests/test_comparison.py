@@ -20,7 +20,7 @@ from bitwright.sim.energy import energy
 from bitwright.sim.pareto import Field, front_of
 from bitwright.sim.plots import NARROW, WIDE, Axis
 from bitwright.sim.report import write_comparison
-from bitwright.sim.roofline import roofline
+from bitwright.sim.roofline import Roofline, Traffic, roofline
 from bitwright.sim.systolic import DATAFLOWS
 
 
@@ -86,12 +86,23 @@ def test_the_roof_is_the_designs_own_arithmetic():
     products = 784 * 64 + 2 * 64 * 64 + 64 * 10
     assert found.per_frame == products
     assert found.achieved == products / design.interval <= found.peak
-    # A weight of one bit makes one product; both streams carry a bit a value or more.
-    assert found.intensity("weights") == 1
-    streams = 784 + 10 * design.output.grid.bits
-    assert found.intensity("streams") == products / streams
+    # A frame takes as many cycles as the slowest matrix unit reads its memory, and as many as each
+    # stream has beats, however wide the other is.
+    slowest = max(unit.cycles for unit in design.instances if unit.layer and "fc" in unit.layer)
+    assert list(found.traffic) == ["weights", "input", "output"]
+    assert found.traffic["weights"].cycles == slowest
+    for name, port in (("input", design.input), ("output", design.output)):
+        assert found.traffic[name].cycles == port.beats
+        assert found.bound(name) == pytest.approx(min(found.peak, products / port.beats))
     for name in found.traffic:
         assert found.achieved <= found.bound(name) <= found.peak
+
+
+def test_a_stream_of_one_bit_is_not_helped_by_a_wide_one():
+    moved = {"input": Traffic(1, 1000), "output": Traffic(512, 512)}
+    found = Roofline(64, 5000, 1000, moved)
+    assert [found.bound(name) for name in moved] == [5, 64]
+    assert found.achieved == 5
 
 
 def test_the_error_is_said_of_so_many_networks_and_random_programs():
