@@ -156,13 +156,12 @@ Made by `python benchmarks/bench_units.py --write` on {datetime.now(UTC).date()}
 {synth.yosys_version()} and {tools.version(program)}, on {os.cpu_count()} cores of {_processor()}.
 
 Areas are LUT / FF / BRAM / DSP of the netlist of the unit alone, in each family's own LUTs, of 4
-inputs or of 6 (see docs/synthesis.md): LUTs of different columns are not the same thing.  An
-operation is one multiply-add.
-The clock is that of ECP5, speed grade 6, {seeds} seeds.  FINN's formula is that of its HLS
-matrix-vector unit at the same folding, with multipliers in LUTs of 6 inputs of a Xilinx FPGA and
-weights in its block RAM: an estimate of another architecture, for orientation.  The first figures of this table,
-of naive Verilog measured earlier by hand with one seed on ECP5, were 3,194 LUT4 and 91 MHz for the
-XNOR unit, 935 LUT4 and 52 MHz for the int8 unit.
+inputs or of 6 (see docs/synthesis.md): LUTs of different columns are not the same thing. An
+operation is one multiply-add. The clock is that of ECP5, speed grade 6, {seeds} seeds. FINN's
+formula is that of its HLS matrix-vector unit at the same folding, with multipliers in LUTs of 6
+inputs of a Xilinx FPGA and weights in its block RAM: an estimate of another architecture, for
+orientation. The first figures of this table, of naive Verilog measured earlier by hand with one
+seed on ECP5, were 3,194 LUT4 and 91 MHz for the XNOR unit, 935 LUT4 and 52 MHz for the int8 unit.
 
 {chr(10).join(f"| {' | '.join(line)} |" for line in lines)}
 """
