@@ -260,7 +260,7 @@ def compare(
     `engine` measures the cycles in RTL ("auto": Icarus, else Verilator; None: not).  Times are
     those at `clock`, or at the clock that `place` found: what place and route made of a design.
     report: called with the designs and what was found, as `sim.comparison.write` wants them.
-    "front" numbers the designs that no other beats.
+    "front" numbers the designs that no other of the same program beats (see `sim/pareto.py`).
     """
     tell = progress or (lambda _: None)
     designs: list[Design] = []

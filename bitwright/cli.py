@@ -267,7 +267,7 @@ def _compared(result: dict[str, Any]) -> str:
     parts: list[str] = []
     for model in result["models"]:
         area = model["area"]
-        plain = {k: v for k, v in model.items() if is_plain(v) and k != "area"}
+        plain = {k: v for k, v in model.items() if is_plain(v) and k not in ("area", "program")}
         heading = ", ".join(f"{k} {cell(v)}" for k, v in plain.items())
         total = {"layer": "total", **model["total"]} | {
             way: _figures(model["total"][way]) for way in ("formula", "schedule", "rtl")

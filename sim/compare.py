@@ -72,6 +72,7 @@ def compare_designs(
 ) -> list[dict[str, Any]]:
     """One entry per design: {"model", "interval", "limiting", "area", "forms", "layers", "total"}.
 
+    "program" is the digest of what is computed: designs of one program are alternatives.
     "forms" is what each rounding of an imported model became (`models/memory.py`).  Beside them
     stand "clock" and "speed" (null without a clock), "placed" (null where nobody has placed and
     routed), "systolic" (an array of equal size) and "roofline".
@@ -115,6 +116,7 @@ def _entry(
     roof = roofline(design, total["schedule"]["interval"])
     return {
         "model": design.program.name,
+        "program": design.program.digest,
         "family": family,
         "folding": {n: {"pe": f.pe, "simd": f.simd} for n, f in design.folds.items()},
         "interval": design.interval,

@@ -24,11 +24,18 @@ from bitwright.sim.roofline import Roofline, Traffic, roofline
 from bitwright.sim.systolic import DATAFLOWS
 
 
-def entry(lut, interval, model="m", fps=None, placed=None):
+def entry(lut, interval, model="m", fps=None, placed=None, others=(0, 0, 0), source="assumed"):
     speed = None if fps is None else {"frames_per_second": fps, "latency_us": 1.0}
     schedule = {"first": 9, "interval": interval, "total": 99}
-    total = {"lut": lut, "schedule": schedule}
-    return {"model": model, "interval": interval, "total": total, "speed": speed, "placed": placed}
+    total = {"schedule": schedule, **resources(lut, *others)}
+    return {
+        "model": model, "program": model, "interval": interval, "total": total, "speed": speed,
+        "clock": fps and {"source": source}, "placed": placed,
+    }  # fmt: skip
+
+
+def resources(lut, ff=0, bram=0, dsp=0):
+    return {"lut": lut, "ff": ff, "bram": bram, "dsp": dsp}
 
 
 def test_the_front_is_what_no_other_design_beats():
@@ -36,20 +43,46 @@ def test_the_front_is_what_no_other_design_beats():
         entry(100, 50), entry(90, 50), entry(200, 20), entry(150, 60), entry(90, 50),
         entry(None, 1),
     ]  # fmt: skip
-    assert front_of(entries) == [2, 5, 3]
+    assert front_of(entries) == [2, 3, 5]
     field = Field.of(entries)
     assert [point.number for point in field.points] == [1, 2, 3, 4, 5]
     assert (field.area, field.speed) == ("LUTs, estimated", "frames per million cycles")
     assert field.points[2].speed == 1e6 / 20
+    assert [[point.number for point in steps] for steps in field.steps] == [[2, 3]]
+
+
+@pytest.mark.parametrize("resource", range(3))
+def test_luts_are_not_all_that_counts(resource):
+    few = tuple(3 if k == resource else 4 for k in range(3))
+    assert front_of([entry(90, 50, others=(4, 4, 4)), entry(100, 50, others=few)]) == [1, 2]
+    assert front_of([entry(90, 50, others=(4, 4, 4)), entry(100, 50, others=(4, 4, 4))]) == [1]
+
+
+def test_a_small_network_does_not_beat_a_large_one():
+    entries = [entry(10, 5, "small"), entry(900, 70, "large"), entry(800, 60, "large")]
+    assert front_of(entries) == [1, 3]
+    field = Field.of(entries)
+    assert [[point.number for point in steps] for steps in field.steps] == [[1], [3]]
+    assert len([line for line in field.picture(WIDE).lines if line.kind == "front"]) == 2
 
 
 def test_a_clock_turns_cycles_into_frames_per_second_and_real_area_goes_before():
-    real = {"lut": 70}
+    real = resources(70)
     entries = [entry(100, 50, fps=1000.0, placed=real), entry(90, 50, fps=1500.0, placed=real)]
     field = Field.of(entries)
     assert (field.area, field.speed) == ("LUTs", "frames per second")
-    assert [(point.area, point.speed) for point in field.points] == [(70, 1000.0), (70, 1500.0)]
+    assert [(point.luts, point.speed) for point in field.points] == [(70, 1000.0), (70, 1500.0)]
     assert [point.number for point in field.front] == [2]
+
+
+def test_netlists_are_not_compared_with_estimates_nor_reached_clocks_with_assumed_ones():
+    reached = entry(100, 50, fps=10.0, placed=resources(70), source="place and route")
+    entries = [reached, entry(90, 50, fps=99.0)]
+    field = Field.of(entries)
+    assert (field.area, field.speed) == ("LUTs, estimated", "frames per million cycles")
+    assert [point.luts for point in field.points] == [100, 90]
+    assert [point.number for point in field.front] == [2]
+    assert Comparison(entries, ["a", "b"]).area(reached) == reached["total"]
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
@@ -242,7 +275,11 @@ def test_the_terminal_ends_with_designs_side_by_side(capsys):
     folding = ["--cycles-per-frame", "900", "--cycles-per-frame", "4096"]
     assert cli.main(["compare", "tfc", *folding, "--engine", "none", "--clock", "80"]) == 0
     blocks = capsys.readouterr().out.split("\n\n")
-    heading, *rows = blocks[-2].splitlines()
+    heading, *rows, legend = blocks[-2].splitlines()
+    assert legend == (
+        "(* no other design of the same model is at least as fast and as small in LUT, FF, BRAM "
+        "and DSP, and better in one of them)"
+    )
     assert heading.split()[:5] == ["design", "model", "cycles", "latency", "frames/s"]
     assert [row.split()[1] for row in rows] == ["tfc", "tfc"]
     models = api.compare(["tfc"], [900, 4096], engine=None, clock=80)["models"]
