@@ -55,9 +55,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class Placed:
-    """What synthesis, place and route made of a design: its clock, and its real area."""
+    """What synthesis, place and route made of a design: its clock, and its real area.
 
-    clock: Clock
+    clock: None where nextpnr does not model all delays (Gowin's multipliers).
+    """
+
+    clock: Clock | None
     area: cost.Estimate
     tools: str
 
@@ -112,7 +115,7 @@ def _entry(
         if instance.layer is not None
     ]
     total = _total(design, layers, scheduled, traced, family)
-    clock = placed.clock if placed else assumed
+    clock = (placed.clock if placed else None) or assumed
     roof = roofline(design, total["schedule"]["interval"])
     return {
         "model": design.program.name,

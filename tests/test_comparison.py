@@ -2,14 +2,16 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from programs import binary_convolution
 from test_report import HOSTILE, Checker, convolution
 
-from bitwright import api, cli
+from bitwright import api, cli, synthesis
 from bitwright.codegen.folding import build
+from bitwright.codegen.synth import Area
 from bitwright.hw import cost
 from bitwright.hw.work import Work, doing
 from bitwright.models import zoo
@@ -202,6 +204,65 @@ def test_what_place_and_route_found_goes_before_the_assumption(tmp_path):
     assert "assumed" not in page
 
 
+def test_a_netlist_without_a_clock_keeps_its_area(tmp_path):
+    design, area = build(convolution()), cost.Estimate(1234, 567, 8, 9)
+    entries = compare_designs(
+        [design], None, lambda _: None, "gowin", place=lambda _: Placed(None, area, "a tool")
+    )
+    assert (entries[0]["clock"], entries[0]["speed"]) == (None, None)
+    assert entries[0]["placed"]["lut"] == 1234
+    page = write_comparison(tmp_path / "page.html", [design], entries).read_text()
+    assert "1,234" in page
+    assert "are estimates" not in page
+
+
+def test_the_command_places_designs(monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def place(rtl, family, *, seeds, clock, tell):
+        asked.append((rtl.top, family, seeds, clock))
+        netlist = Area(1000, 500, 4, 2, 1.0)
+        runs = () if family == "gowin" else (50.0, 60.0, 40.0)
+        median = 50.0 if runs else None
+        return SimpleNamespace(netlist=netlist, mhz=median, clocks=runs, device=f"{family} device")
+
+    monkeypatch.setattr(synthesis, "place", place)
+    monkeypatch.setattr(synthesis.synth, "yosys_version", lambda: "Yosys 1")
+    model = tmp_path / "model.npz"
+    api.save(binary_convolution(), model)
+    for family, clock in (("ecp5", 50.0), ("gowin", None)):
+        command = ["compare", str(model), "--engine", "none", "--family", family, "--json"]
+        assert cli.main([*command, "--place", "3"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)["models"]
+        assert found["placed"] == {
+            **resources(1000, 500, 4, 2), "tools": f"Yosys 1, nextpnr for {family} device",
+        }  # fmt: skip
+        assert (found["clock"] and found["clock"]["mhz"]) == clock
+        assert asked.pop()[1:] == (family, 3, None)
+    assert cli.main(["compare", str(model), "--family", "xc7", "--place", "3"]) == 2
+    assert capsys.readouterr().err == (
+        "bitwright: no open tool places designs for xc7; choose ice40, ecp5, gowin, or leave place "
+        "and route out\n"
+    )
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (".", "--report . is a folder; name a file to write"),
+        ("deep/page.html", "--report deep/page.html is in no folder that exists; make deep first"),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_refused_before_any_work(
+    path, sentence, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api, "compare", lambda *_, **__: pytest.fail("work has begun"))
+    assert cli.main(["compare", "tfc", "--report", path]) == 2
+    assert capsys.readouterr().err == f"bitwright: {sentence}\n"
+
+
 def test_the_page_is_complete_and_harmless(tmp_path):
     programs = [convolution(HOSTILE, layer=HOSTILE), binary_convolution()]
     designs = [build(program) for program in programs]
@@ -243,7 +304,7 @@ def test_differences_are_on_the_page(tmp_path):
 
 
 def test_the_command_writes_the_page(tmp_path, capsys):
-    page = tmp_path / "deep" / "page.html"
+    page = tmp_path / "page.html"
     code = cli.main(
         ["compare", "tfc", "--cycles-per-frame", "900", "--cycles-per-frame", "4000", "--engine",
          "none", "--clock", "80", "--report", str(page), "--json"]
