@@ -1,6 +1,6 @@
 """Fit the area model: synthesise units of every kind, fit, and measure the error on others.
 
-    python benchmarks/fit_area.py [--family ecp5] [--jobs 2] [--check]
+    python benchmarks/fit_area.py [--family ecp5] [--share 0.3] [--jobs 2] [--check]
 
 Each unit is synthesised alone, with so much time for its paths that Yosys maps all of it for area,
 as it does in a whole design with all but the slowest unit; whole designs are synthesised as users

@@ -33,7 +33,7 @@ from bitwright.models.onnx.load import load as load_onnx
 from bitwright.models.onnx.read import read as read_onnx
 from bitwright.models.program import Program
 from bitwright.sim import kernels, pareto, rtl
-from bitwright.sim.compare import Placed, compare_designs
+from bitwright.sim.compare import Placed, compare_designs, design_error
 from bitwright.sim.energy import ABOUT as ENERGY
 
 from . import dynamic, synthesis
@@ -260,7 +260,7 @@ def compare(
     `engine` measures the cycles in RTL ("auto": Icarus, else Verilator; None: not).  Times are
     those at `clock`, or at the clock that `place` found: what place and route made of a design.
     report: called with the designs and what was found, as `sim.comparison.write` wants them.
-    "front" numbers the designs that no other beats.
+    "front" numbers the designs that no other of the same program beats (see `sim/pareto.py`).
     """
     tell = progress or (lambda _: None)
     designs: list[Design] = []
@@ -289,9 +289,12 @@ def explore(
     """The Pareto front of foldings: cycles per frame against area, or against one resource.
 
     points: so many targets over the range, or the whole front.  Returns {"model", "family",
-    "minimise", "points", "error"}; see `pareto.describe`.
+    "minimise", "points", "error", "off"}; see `pareto.describe`.  "off" is a sentence that belongs
+    beside the areas: how far such estimates are off for whole designs.
     """
-    return describe(Choices(load(model), family), points, minimise, progress or (lambda _: None))
+    tell = progress or (lambda _: None)
+    found = describe(Choices(load(model), family), points, minimise, tell)
+    return {**found, "off": design_error(family)}
 
 
 def compress(

@@ -67,8 +67,9 @@ def _check(args: argparse.Namespace) -> int:
 
 def _compress(args: argparse.Namespace) -> int:
     from . import api
-    from .files import read_array, read_optional
+    from .files import check_output, read_array, read_optional
 
+    check_output(args.output, "--output")
     program = api.compress(
         args.network,
         data=read_array(args.data, "--data"),
@@ -90,7 +91,9 @@ def _compress(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from . import api
+    from .files import check_output
 
+    check_output(args.output, "--output")
     api.export(args.model, args.output)
     written = {"model": args.model, "onnx": str(args.output)}
     return _print(args, written, f"{args.model} written to {args.output}")
@@ -109,8 +112,9 @@ def _generate(args: argparse.Namespace) -> int:
 
 def _simulate(args: argparse.Namespace) -> int:
     from . import api
-    from .files import read_array, read_fold, read_optional, save_array
+    from .files import check_output, read_array, read_fold, read_optional, save_array
 
+    check_output(args.output, "--output")
     result = api.simulate(
         args.model,
         inputs=read_array(args.inputs, "--inputs"),
@@ -151,8 +155,9 @@ def _synth(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     from . import api
-    from .files import read_fold
+    from .files import check_output, read_fold
 
+    check_output(args.report, "--report")
     result = api.compare(
         args.models,
         engine=None if args.engine == "none" else args.engine,
@@ -179,9 +184,9 @@ def _placer(seeds: int | None, family: str, clock: float | None) -> Callable[...
     """What places the designs of a comparison with so many seeds, where that was asked for."""
     if seeds is None:
         return None
-    from .synthesis import placed
+    from .synthesis import placer
 
-    return partial(placed, family=family, clock=clock, seeds=seeds, tell=_progress)
+    return placer(family, clock, seeds, _progress)
 
 
 def _explore(args: argparse.Namespace) -> int:
@@ -267,7 +272,7 @@ def _compared(result: dict[str, Any]) -> str:
     parts: list[str] = []
     for model in result["models"]:
         area = model["area"]
-        plain = {k: v for k, v in model.items() if is_plain(v) and k != "area"}
+        plain = {k: v for k, v in model.items() if is_plain(v) and k not in ("area", "program")}
         heading = ", ".join(f"{k} {cell(v)}" for k, v in plain.items())
         total = {"layer": "total", **model["total"]} | {
             way: _figures(model["total"][way]) for way in ("formula", "schedule", "rtl")

@@ -48,6 +48,7 @@ def tools() -> list[Tool]:
     found = [
         _python(),
         _package("numpy"),
+        _package("highspy"),
         _package("numba"),
         _package("amaranth"),
         _package("onnx"),

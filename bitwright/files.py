@@ -40,6 +40,16 @@ def save_array(path: Path, values: Array) -> None:
     replace_file(path, data.getvalue())
 
 
+def check_output(path: Path | None, option: str) -> None:
+    """Refuse a file that could not be written, before the work whose result it takes."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ProgramError(f"{option} {path} is a folder; name a file to write")
+    if not path.parent.is_dir():
+        raise ProgramError(f"{option} {path} is in no folder that exists; make {path.parent} first")
+
+
 def read_fold(path: Path | None) -> dict[str, dict[str, int]] | None:
     """Read a fold file, {layer: {"pe": P, "simd": S}}; whether it fits is the design's to say."""
     if path is None:

@@ -162,19 +162,28 @@ def measure(
     return result
 
 
-def placed(
-    design: Design, family: str, clock: float | None, seeds: int, tell: Progress
-) -> compare.Placed | None:
-    """What place and route made of a design, for `compare`; None for a family without it."""
+def placer(
+    family: str, clock: float | None, seeds: int, tell: Progress
+) -> Callable[[Design], compare.Placed]:
+    """What makes of a design what `compare` wants of place and route; refused without a tool."""
     if family not in PLACERS:
-        return None
-    found = place(write_rtl(design), family, seeds=seeds, clock=clock, tell=tell)
-    if found.mhz is None:
-        return None
-    # The netlist's, which has no harness in it.
-    area = cost.Estimate(**_area(found.netlist))
-    reached = compare.Clock(found.mhz, min(found.clocks), max(found.clocks), len(found.clocks))
-    return compare.Placed(reached, area, f"{synth.yosys_version()}, nextpnr for {found.device}")
+        raise ProgramError(
+            f"no open tool places designs for {family}; choose {', '.join(PLACERS)}, or leave "
+            "place and route out"
+        )
+
+    def placed(design: Design) -> compare.Placed:
+        found = place(write_rtl(design), family, seeds=seeds, clock=clock, tell=tell)
+        # The netlist's, which has no harness in it.
+        area = cost.Estimate(**_area(found.netlist))
+        reached = None
+        if found.mhz is not None:
+            reached = compare.Clock(
+                found.mhz, min(found.clocks), max(found.clocks), len(found.clocks)
+            )
+        return compare.Placed(reached, area, f"{synth.yosys_version()}, nextpnr for {found.device}")
+
+    return placed
 
 
 def _stem(name: str) -> str:

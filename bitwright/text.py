@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Rows = list[dict[str, Any]]
+FRONT = "at least as fast and as small in LUT, FF, BRAM and DSP, and better in one of them"
+"""What a design would have to be to beat another of the same program."""
 
 
 def table(rows: Rows) -> str:
@@ -16,13 +18,16 @@ def table(rows: Rows) -> str:
 
 
 def side_by_side(models: Sequence[Mapping[str, Any]], front: Sequence[int]) -> str:
-    """Set the totals of compared designs below one another; "*" marks those that no other beats.
+    """Set the totals of compared designs below one another; "*" marks the `front`.
 
+    Areas are those of netlists if all designs have one, else all are estimates.
     systolic: the least cycles of an array of equal size, whatever its dataflow.
     """
     rows: Rows = []
+    measured = all(model["placed"] for model in models)
     for number, model in enumerate(models, 1):
-        total, area = model["total"], model["placed"] or model["total"]
+        total = model["total"]
+        area = model["placed"] if measured else total
         array = model["systolic"] or {}
         rows.append(
             {
@@ -38,7 +43,7 @@ def side_by_side(models: Sequence[Mapping[str, Any]], front: Sequence[int]) -> s
                 ),
             }
         )
-    return table(rows)
+    return f"{table(rows)}\n(* no other design of the same model is {FRONT})"
 
 
 def _row(cells: Iterable[str], widths: list[int], right: list[bool]) -> str:

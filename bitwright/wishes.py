@@ -125,17 +125,10 @@ def explored(result: dict[str, Any]) -> str:
         {**{name: point[name] for name in shown}, "beyond": len(point["beyond"]) or None}
         for point in result["points"]
     ]
-    error = result["error"]
-    off = ", ".join(
-        f"{name.upper()} {error['designs'][name]['median']:.1%} "
-        f"(worst {error['designs'][name]['worst']:.1%})"
-        for name in RESOURCES
-    )
     return (
         f"{result['model']} on {result['family']}: {len(rows)} foldings of least "
         f"{result['minimise']} for their cycles per frame\n{table(rows)}\n"
-        f"estimated, with the least buffers; median error on whole designs not in the fit: {off}; "
-        f"{error['yosys']}, {error['date']}\n"
+        f"estimated, with the least buffers; median error {result['off']}\n"
         "beyond: units outside the calibrated range, counted with twice the extrapolated LUTs"
     )
 

@@ -287,7 +287,14 @@ def _(layer: layers.DepthwiseConv, lowering: Lowering, node: Node) -> Value:
         for channel, row in enumerate(layer.weights)
     ]
     how = lowering.method(node.name).depthwise
-    found = [cast(Compressed, one) for one in _compress(lowering, how, place, inputs, problems)]
+    found = _compress(lowering, how, place, inputs, problems)
+    if not all(isinstance(one, Compressed) for one in found):
+        raise ProgramError(
+            f"layer {node.name!r}: method {type(how).__name__} gives depthwise weights as "
+            f"{type(found[0]).__name__}, and only Compressed ones have an operator; let its "
+            "`depthwise` be a method that gives these"
+        )
+    found = cast(list[Compressed], found)
     weights = np.concatenate([one.weights for one in found])
     scale = np.concatenate([one.scale for one in found])
     dot = place.emit("dot", ops.DepthwiseDot(weights, found[0].grid), windows)

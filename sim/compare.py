@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 from ..codegen.bench import Trial
@@ -54,9 +55,12 @@ class Clock:
 
 @dataclass(frozen=True)
 class Placed:
-    """What synthesis, place and route made of a design: its clock, and its real area."""
+    """What synthesis, place and route made of a design: its clock, and its real area.
 
-    clock: Clock
+    clock: None where nextpnr does not model all delays (Gowin's multipliers).
+    """
+
+    clock: Clock | None
     area: cost.Estimate
     tools: str
 
@@ -71,6 +75,7 @@ def compare_designs(
 ) -> list[dict[str, Any]]:
     """One entry per design: {"model", "interval", "limiting", "area", "forms", "layers", "total"}.
 
+    "program" is the digest of what is computed: designs of one program are alternatives.
     "forms" is what each rounding of an imported model became (`models/memory.py`).  Beside them
     stand "clock" and "speed" (null without a clock), "placed" (null where nobody has placed and
     routed), "systolic" (an array of equal size) and "roofline".
@@ -110,10 +115,11 @@ def _entry(
         if instance.layer is not None
     ]
     total = _total(design, layers, scheduled, traced, family)
-    clock = placed.clock if placed else assumed
+    clock = (placed.clock if placed else None) or assumed
     roof = roofline(design, total["schedule"]["interval"])
     return {
         "model": design.program.name,
+        "program": design.program.digest,
         "family": family,
         "folding": {n: {"pe": f.pe, "simd": f.simd} for n, f in design.folds.items()},
         "interval": design.interval,
@@ -250,12 +256,37 @@ def area_error(family: str = "ecp5") -> str:
         return ""
     return (
         f"LUT, FF, BRAM and DSP are estimates for {FAMILIES.get(family, family)}; median error on "
-        f"{about['held_back']} units not in the fit: {_off(about)}; of whole designs: "
-        f"{_off(about['designs'])}; {about['yosys']}, {about['date']}"
+        f"{about['held_back']} units not in the fit: {_off(about)}; {design_error(family)}"
     )
 
 
-def _off(errors: dict[str, dict[str, float]]) -> str:
+def design_error(family: str = "ecp5") -> str:
+    """How far estimates of whole designs are off, networks and random programs each by themselves.
+
+    Parts of random programs fall away, as nothing reads them, so estimates are further off there.
+    Programs that hold a unit without an estimate are left out: users see none for them either.
+    """
+    fitted = cost.model(family)
+    if fitted is None:
+        return ""
+    about = fitted.about
+    complete = [design for design in about["designs"] if not design["without_estimate"]]
+    drawn = [design["error"] for design in complete if design["design"].startswith("random")]
+    errors = {
+        resource: {
+            "median": median(error[resource] for error in drawn),
+            "worst": max(error[resource] for error in drawn),
+        }
+        for resource in cost.RESOURCES
+    }
+    return (
+        f"of {len(complete) - len(drawn)} networks not in the fit: {_off(about['design_error'])}; "
+        f"of {len(drawn)} random programs, parts of which Yosys removes: {_off(errors)}; "
+        f"{about['yosys']}, {about['date']}"
+    )
+
+
+def _off(errors: Mapping[str, Mapping[str, float]]) -> str:
     return ", ".join(
         f"{key.upper()} {errors[key]['median']:.1%} (worst {errors[key]['worst']:.1%})"
         for key in cost.RESOURCES

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import plots
 from .charts import Picture
-from .pareto import Field
+from .pareto import Field, judged, measured
 from .systolic import DATAFLOWS
 
 Json = Mapping[str, Any]
@@ -53,8 +53,12 @@ class Comparison:
 
     @cached_property
     def front(self) -> list[int]:
-        """The numbers of the designs that no other beats."""
+        """The numbers of the designs that no other of their program beats."""
         return [point.number for point in self.field.front]
+
+    def area(self, entry: Json) -> Json:
+        """The resources that an entry is judged by: see `judged`."""
+        return judged(self.entries, entry)
 
     @property
     def timed(self) -> bool:
@@ -70,13 +74,14 @@ class Comparison:
     @property
     def areas(self) -> list[str]:
         """How far the estimates are off, each family said once."""
-        estimated = (entry["area"] for entry in self.entries if not entry["placed"])
-        return list(dict.fromkeys(sentence for sentence in estimated if sentence))
+        if measured(self.entries):
+            return []
+        return list(dict.fromkeys(entry["area"] for entry in self.entries if entry["area"]))
 
     @property
     def unknown(self) -> bool:
         """True if the area of some design is not known."""
-        return any((entry["placed"] or entry["total"])["lut"] is None for entry in self.entries)
+        return any(self.area(entry)["lut"] is None for entry in self.entries)
 
     @property
     def measured(self) -> bool:

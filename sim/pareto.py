@@ -1,4 +1,9 @@
-"""Designs by area and speed, and those that no other beats in both."""
+"""Designs by area and speed, and those that no other design of the same program beats.
+
+One design beats another if it computes the same program, is at least as fast and at least as small
+in LUT, FF, BRAM and DSP each, and is better in one of these.  Areas of netlists are compared with
+areas of netlists, estimates with estimates.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +11,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..hw.cost import RESOURCES
 from .charts import Line, Picture, Text
 from .plots import Plane, Size
 
 Json = Mapping[str, Any]
 
 
+def measured(entries: Sequence[Json]) -> bool:
+    """Whether all designs have the area of a netlist."""
+    return all(entry["placed"] for entry in entries)
+
+
+def judged(entries: Sequence[Json], entry: Json) -> Json:
+    """The resources that one of the entries is judged by: a netlist's if all have one."""
+    return entry["placed"] if measured(entries) else entry["total"]
+
+
 @dataclass(frozen=True)
 class Point:
-    """A design: its number in the table, its name, its area in LUTs and its speed."""
+    """A design: its number in the table, name, program, LUT, FF, BRAM and DSP, and its speed."""
 
     number: int
     name: str
-    area: float
+    program: str
+    area: tuple[int, ...]
     speed: float
+
+    @property
+    def luts(self) -> int:
+        """What it stands at in the picture."""
+        return self.area[0]
+
+    def beats(self, other: Point) -> bool:
+        """Whether it is the better design of the same program, whatever is wanted of it."""
+        as_good = self.speed >= other.speed and all(
+            a <= b for a, b in zip(self.area, other.area, strict=True)
+        )
+        differs = (self.area, self.speed) != (other.area, other.speed)
+        return self.program == other.program and as_good and differs
 
 
 @dataclass(frozen=True)
@@ -34,57 +64,63 @@ class Field:
     def of(cls, entries: Sequence[Json], names: Sequence[str] | None = None) -> Field:
         """The entries of `compare_designs`.
 
-        Speed is in frames per second where each design has a clock, else per million cycles.
+        Speed is in frames per second where each design has a clock, all of them assumed or none,
+        else per million cycles.
         """
-        timed = all(entry["speed"] for entry in entries)
+        assumed = {entry["clock"]["source"] == "assumed" for entry in entries if entry["clock"]}
+        timed = all(entry["speed"] for entry in entries) and len(assumed) == 1
         points = [
             Point(
-                number, name, area,
+                number, name, entry["program"], tuple(area[r] for r in RESOURCES),
                 entry["speed"]["frames_per_second"] if timed
                 else 1e6 / entry["total"]["schedule"]["interval"],
             )
             for number, (entry, name) in enumerate(
                 zip(entries, names or [entry["model"] for entry in entries], strict=True), 1
             )
-            if (area := (entry["placed"] or entry["total"])["lut"])
+            if (area := judged(entries, entry))["lut"]
         ]  # fmt: skip
-        real = all(entry["placed"] for entry in entries)
         return cls(
             tuple(points),
-            "LUTs" if real else "LUTs, estimated",
+            "LUTs" if measured(entries) else "LUTs, estimated",
             "frames per second" if timed else "frames per million cycles",
         )
 
     @property
     def front(self) -> list[Point]:
-        """The designs than which no other is as small and faster, or smaller and as fast."""
-        found: list[Point] = []
-        for point in sorted(self.points, key=lambda p: (p.area, -p.speed, p.number)):
-            last = found[-1] if found else None
-            equal = last is not None and (point.area, point.speed) == (last.area, last.speed)
-            if last is None or point.speed > last.speed or equal:
-                found.append(point)
-        return found
+        """The designs that no other of the same program beats."""
+        return [p for p in self.points if not any(other.beats(p) for other in self.points)]
+
+    @property
+    def steps(self) -> list[list[Point]]:
+        """For each program the designs that are faster than all of fewer LUTs, or of as many."""
+        found: dict[str, list[Point]] = {}
+        for point in sorted(self.points, key=lambda p: (p.luts, -p.speed, p.number)):
+            best = found.setdefault(point.program, [])
+            if not best or point.speed > best[-1].speed:
+                best.append(point)
+        return list(found.values())
 
     def picture(self, size: Size) -> Picture:
-        """Speed against area, numbered; the front is joined by a line in steps."""
+        """Speed against LUTs, numbered; a line in steps is the best speed of a program."""
         plane = Plane.around(
             size,
-            [point.area for point in self.points],
+            [point.luts for point in self.points],
             [point.speed for point in self.points],
             self.area,
             self.speed,
         )
         lines, texts = plane.frame()
         front = self.front
-        path = f"M{plane.x.at(front[0].area):g} {plane.y.begin:g}"
-        for point in front:
-            path += f"H{plane.x.at(point.area):g}V{plane.y.at(point.speed):g}"
-        lines.append(Line(f"{path}H{plane.x.end:g}", "front"))
+        for steps in self.steps:
+            path = f"M{plane.x.at(steps[0].luts):g} {plane.y.begin:g}"
+            for point in steps:
+                path += f"H{plane.x.at(point.luts):g}V{plane.y.at(point.speed):g}"
+            lines.append(Line(f"{path}H{plane.x.end:g}", "front"))
         rects = [
             plane.dot(
-                p.area, p.speed, "best" if p in front else "other",
-                f"{p.number}: {p.name}; {self.area} {p.area:,.0f}; {self.speed} {p.speed:,.4g}",
+                p.luts, p.speed, "best" if p in front else "other",
+                f"{p.number}: {p.name}; {self.area} {p.luts:,}; {self.speed} {p.speed:,.4g}",
             )
             for p in self.points
         ]  # fmt: skip
@@ -101,5 +137,5 @@ class Field:
 
 
 def front_of(entries: Sequence[Json]) -> list[int]:
-    """The numbers, from 1, of the designs of known area that no other beats."""
+    """The numbers, from 1, of the designs of known area that no other of their program beats."""
     return [point.number for point in Field.of(entries).front]

@@ -2,8 +2,9 @@
 
 Both axes are of the design itself, without a clock: multiply-adds per bit moved, and multiply-adds
 per cycle.  The roof is its own arithmetic, PE * SIMD of all matrix units; the slopes are the bits
-that its weight memories and its two AXI streams can move in a cycle (Williams, Waterman and
-Patterson, "Roofline", CACM 52(4), 2009).
+that its weight memories and its AXI streams can move in a cycle (Williams, Waterman and Patterson,
+"Roofline", CACM 52(4), 2009).  Each memory and each stream has a slope of its own, since bits
+cannot move between them; of the memories only the one that binds most is told.
 """
 
 from __future__ import annotations
@@ -26,13 +27,18 @@ class Traffic:
     bits_per_cycle: int
     bits_per_frame: int
 
+    @property
+    def cycles(self) -> float:
+        """The least cycles per frame that this allows."""
+        return self.bits_per_frame / self.bits_per_cycle
+
 
 @dataclass(frozen=True)
 class Roofline:
     """Multiply-adds: at most in a cycle, in a frame, and the cycles between frames.
 
-    traffic: "weights" of the matrix units' memories, "streams" into and out of the design; what
-    moves nothing is absent.
+    traffic: "weights" of the memory that takes the most cycles for its bits of a frame, "input" and
+    "output" of the streams; what moves nothing is absent.
     """
 
     peak: int
@@ -74,7 +80,8 @@ def roofline(design: Design, interval: int) -> Roofline | None:
 
     Weights that are constants of the circuit are not moved.
     """
-    per_frame = at_once = read = 0
+    per_frame = 0
+    memories: list[Traffic] = []
     for unit in design.instances:
         op = operator(unit)
         if not isinstance(op, Dot | DepthwiseDot):
@@ -82,17 +89,15 @@ def roofline(design: Design, interval: int) -> Roofline | None:
         done = work(op, unit.place)
         assert done is not None
         per_frame += done.multiply_adds
-        read += done.constant_reads
         if done.constant_reads:
-            at_once += unit.place.fold.pe * unit.place.fold.simd * op.grid.bits
+            fold = unit.place.fold
+            memories.append(Traffic(fold.pe * fold.simd * op.grid.bits, done.constant_reads))
     if not per_frame:
         return None
-    ends = (design.input, design.output)
     traffic = {
-        "weights": Traffic(at_once, read),
-        "streams": Traffic(
-            sum(port.width for port in ends), sum(port.width * port.beats for port in ends)
-        ),
+        name: Traffic(port.width, port.width * port.beats)
+        for name, port in (("input", design.input), ("output", design.output))
     }
-    moved = {name: bits for name, bits in traffic.items() if bits.bits_per_frame}
-    return Roofline(multipliers(design), per_frame, interval, moved)
+    if memories:
+        traffic = {"weights": max(memories, key=lambda moved: moved.cycles)} | traffic
+    return Roofline(multipliers(design), per_frame, interval, traffic)

@@ -209,6 +209,12 @@ BAD = {
         "compress", "digits-cnn", "--data", "digits.npy", "--weights", "magic", "-o", "o"],
     "has no layer 'stem' with weights to compress; choose conv1, ": [
         "compress", "digits-cnn", "--data", "digits.npy", "--weights-of", "stem=int8", "-o", "o"],
+    "--output . is a folder; name a file to write": [
+        "compress", "digits-cnn", "--data", "digits.npy", "-o", "."],
+    "--output no/y.npy is in no folder that exists; make no first": [
+        "simulate", "model.npz", "--inputs", "x.npy", "--engine", "numba", "-o", "no/y.npy"],
+    "--output no/m.onnx is in no folder that exists; make no first": [
+        "export", "model.npz", "-o", "no/m.onnx"],
     "LAYER=METHOD is expected, not int8": [
         "compress", "digits-cnn", "--data", "digits.npy", "--weights-of", "int8", "-o", "o"],
     "activations take 2 to 8 bits, not 1": [

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 import bitwright
 from bitwright import cli, doctor, files
 
+PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 COMMANDS = [
     "check", "compress", "export", "generate", "simulate", "synth", "compare", "explore", "zoo",
     "doctor",
@@ -69,6 +72,15 @@ def test_doctor_prints_json_alone():
     assert {"python", "numpy", "onnx", "verilator", "iverilog", "g++", "perl"} <= set(names)
     for tool in found["tools"]:
         assert tool["missing"] == (tool["path"] is None) == (tool["remedy"] is not None)
+
+
+def test_doctor_looks_for_every_package_that_bitwright_depends_on():
+    wanted = {
+        re.split(r"[^\w.-]", line, maxsplit=1)[0]
+        for line in tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+    }
+    assert "highspy" in wanted
+    assert wanted <= {tool.name for tool in doctor.tools() if tool.needed}
 
 
 def test_doctor_says_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch):

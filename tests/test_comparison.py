@@ -2,32 +2,42 @@
 
 import json
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from programs import binary_convolution
 from test_report import HOSTILE, Checker, convolution
 
-from bitwright import api, cli
+from bitwright import api, cli, synthesis
 from bitwright.codegen.folding import build
+from bitwright.codegen.synth import Area
 from bitwright.hw import cost
 from bitwright.hw.work import Work, doing
 from bitwright.models import zoo
 from bitwright.models.fixed import ProgramError
-from bitwright.sim.compare import Clock, Placed, compare_designs
+from bitwright.sim.compare import Clock, Placed, area_error, compare_designs
 from bitwright.sim.comparison import Comparison, titles
 from bitwright.sim.energy import energy
 from bitwright.sim.pareto import Field, front_of
 from bitwright.sim.plots import NARROW, WIDE, Axis
 from bitwright.sim.report import write_comparison
-from bitwright.sim.roofline import roofline
+from bitwright.sim.roofline import Roofline, Traffic, roofline
 from bitwright.sim.systolic import DATAFLOWS
 
 
-def entry(lut, interval, model="m", fps=None, placed=None):
+def entry(lut, interval, model="m", fps=None, placed=None, others=(0, 0, 0), source="assumed"):
     speed = None if fps is None else {"frames_per_second": fps, "latency_us": 1.0}
     schedule = {"first": 9, "interval": interval, "total": 99}
-    total = {"lut": lut, "schedule": schedule}
-    return {"model": model, "interval": interval, "total": total, "speed": speed, "placed": placed}
+    total = {"schedule": schedule, **resources(lut, *others)}
+    return {
+        "model": model, "program": model, "interval": interval, "total": total, "speed": speed,
+        "clock": fps and {"source": source}, "placed": placed,
+    }  # fmt: skip
+
+
+def resources(lut, ff=0, bram=0, dsp=0):
+    return {"lut": lut, "ff": ff, "bram": bram, "dsp": dsp}
 
 
 def test_the_front_is_what_no_other_design_beats():
@@ -35,20 +45,46 @@ def test_the_front_is_what_no_other_design_beats():
         entry(100, 50), entry(90, 50), entry(200, 20), entry(150, 60), entry(90, 50),
         entry(None, 1),
     ]  # fmt: skip
-    assert front_of(entries) == [2, 5, 3]
+    assert front_of(entries) == [2, 3, 5]
     field = Field.of(entries)
     assert [point.number for point in field.points] == [1, 2, 3, 4, 5]
     assert (field.area, field.speed) == ("LUTs, estimated", "frames per million cycles")
     assert field.points[2].speed == 1e6 / 20
+    assert [[point.number for point in steps] for steps in field.steps] == [[2, 3]]
+
+
+@pytest.mark.parametrize("resource", range(3))
+def test_luts_are_not_all_that_counts(resource):
+    few = tuple(3 if k == resource else 4 for k in range(3))
+    assert front_of([entry(90, 50, others=(4, 4, 4)), entry(100, 50, others=few)]) == [1, 2]
+    assert front_of([entry(90, 50, others=(4, 4, 4)), entry(100, 50, others=(4, 4, 4))]) == [1]
+
+
+def test_a_small_network_does_not_beat_a_large_one():
+    entries = [entry(10, 5, "small"), entry(900, 70, "large"), entry(800, 60, "large")]
+    assert front_of(entries) == [1, 3]
+    field = Field.of(entries)
+    assert [[point.number for point in steps] for steps in field.steps] == [[1], [3]]
+    assert len([line for line in field.picture(WIDE).lines if line.kind == "front"]) == 2
 
 
 def test_a_clock_turns_cycles_into_frames_per_second_and_real_area_goes_before():
-    real = {"lut": 70}
+    real = resources(70)
     entries = [entry(100, 50, fps=1000.0, placed=real), entry(90, 50, fps=1500.0, placed=real)]
     field = Field.of(entries)
     assert (field.area, field.speed) == ("LUTs", "frames per second")
-    assert [(point.area, point.speed) for point in field.points] == [(70, 1000.0), (70, 1500.0)]
+    assert [(point.luts, point.speed) for point in field.points] == [(70, 1000.0), (70, 1500.0)]
     assert [point.number for point in field.front] == [2]
+
+
+def test_netlists_are_not_compared_with_estimates_nor_reached_clocks_with_assumed_ones():
+    reached = entry(100, 50, fps=10.0, placed=resources(70), source="place and route")
+    entries = [reached, entry(90, 50, fps=99.0)]
+    field = Field.of(entries)
+    assert (field.area, field.speed) == ("LUTs, estimated", "frames per million cycles")
+    assert [point.luts for point in field.points] == [100, 90]
+    assert [point.number for point in field.front] == [2]
+    assert Comparison(entries, ["a", "b"]).area(reached) == reached["total"]
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
@@ -85,12 +121,44 @@ def test_the_roof_is_the_designs_own_arithmetic():
     products = 784 * 64 + 2 * 64 * 64 + 64 * 10
     assert found.per_frame == products
     assert found.achieved == products / design.interval <= found.peak
-    # A weight of one bit makes one product; both streams carry a bit a value or more.
-    assert found.intensity("weights") == 1
-    streams = 784 + 10 * design.output.grid.bits
-    assert found.intensity("streams") == products / streams
+    # A frame takes as many cycles as the slowest matrix unit reads its memory, and as many as each
+    # stream has beats, however wide the other is.
+    slowest = max(unit.cycles for unit in design.instances if unit.layer and "fc" in unit.layer)
+    assert list(found.traffic) == ["weights", "input", "output"]
+    assert found.traffic["weights"].cycles == slowest
+    for name, port in (("input", design.input), ("output", design.output)):
+        assert found.traffic[name].cycles == port.beats
+        assert found.bound(name) == pytest.approx(min(found.peak, products / port.beats))
     for name in found.traffic:
         assert found.achieved <= found.bound(name) <= found.peak
+
+
+def test_a_stream_of_one_bit_is_not_helped_by_a_wide_one():
+    moved = {"input": Traffic(1, 1000), "output": Traffic(512, 512)}
+    found = Roofline(64, 5000, 1000, moved)
+    assert [found.bound(name) for name in moved] == [5, 64]
+    assert found.achieved == 5
+
+
+def test_the_error_is_said_of_so_many_networks_and_random_programs():
+    document = json.loads(cost.data_file("ecp5").read_text())
+    networks, drawn = (
+        [
+            design["error"]["lut"]
+            for design in document["designs"]
+            if design["design"].startswith("random") == random and not design["without_estimate"]
+        ]
+        for random in (False, True)
+    )
+    said = area_error("ecp5")
+    for errors, of in ((networks, "networks not in the fit"), (drawn, "random programs, parts")):
+        off = re.search(rf"of (\d+) {of}[^:]*: LUT ([\d.]+)% \(worst ([\d.]+)%\)", said)
+        assert off is not None
+        assert int(off[1]) == len(errors)
+        assert float(off[2]) == pytest.approx(100 * np.median(errors), abs=0.06)
+        assert float(off[3]) == pytest.approx(100 * max(errors), abs=0.06)
+    assert "of whole designs" not in said
+    assert area_error("none such") == ""
 
 
 def test_titles_tell_designs_apart():
@@ -136,6 +204,65 @@ def test_what_place_and_route_found_goes_before_the_assumption(tmp_path):
     assert "assumed" not in page
 
 
+def test_a_netlist_without_a_clock_keeps_its_area(tmp_path):
+    design, area = build(convolution()), cost.Estimate(1234, 567, 8, 9)
+    entries = compare_designs(
+        [design], None, lambda _: None, "gowin", place=lambda _: Placed(None, area, "a tool")
+    )
+    assert (entries[0]["clock"], entries[0]["speed"]) == (None, None)
+    assert entries[0]["placed"]["lut"] == 1234
+    page = write_comparison(tmp_path / "page.html", [design], entries).read_text()
+    assert "1,234" in page
+    assert "are estimates" not in page
+
+
+def test_the_command_places_designs(monkeypatch, tmp_path, capsys):
+    asked = []
+
+    def place(rtl, family, *, seeds, clock, tell):
+        asked.append((rtl.top, family, seeds, clock))
+        netlist = Area(1000, 500, 4, 2, 1.0)
+        runs = () if family == "gowin" else (50.0, 60.0, 40.0)
+        median = 50.0 if runs else None
+        return SimpleNamespace(netlist=netlist, mhz=median, clocks=runs, device=f"{family} device")
+
+    monkeypatch.setattr(synthesis, "place", place)
+    monkeypatch.setattr(synthesis.synth, "yosys_version", lambda: "Yosys 1")
+    model = tmp_path / "model.npz"
+    api.save(binary_convolution(), model)
+    for family, clock in (("ecp5", 50.0), ("gowin", None)):
+        command = ["compare", str(model), "--engine", "none", "--family", family, "--json"]
+        assert cli.main([*command, "--place", "3"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)["models"]
+        assert found["placed"] == {
+            **resources(1000, 500, 4, 2), "tools": f"Yosys 1, nextpnr for {family} device",
+        }  # fmt: skip
+        assert (found["clock"] and found["clock"]["mhz"]) == clock
+        assert asked.pop()[1:] == (family, 3, None)
+    assert cli.main(["compare", str(model), "--family", "xc7", "--place", "3"]) == 2
+    assert capsys.readouterr().err == (
+        "bitwright: no open tool places designs for xc7; choose ice40, ecp5, gowin, or leave place "
+        "and route out\n"
+    )
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (".", "--report . is a folder; name a file to write"),
+        ("deep/page.html", "--report deep/page.html is in no folder that exists; make deep first"),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_refused_before_any_work(
+    path, sentence, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(api, "compare", lambda *_, **__: pytest.fail("work has begun"))
+    assert cli.main(["compare", "tfc", "--report", path]) == 2
+    assert capsys.readouterr().err == f"bitwright: {sentence}\n"
+
+
 def test_the_page_is_complete_and_harmless(tmp_path):
     programs = [convolution(HOSTILE, layer=HOSTILE), binary_convolution()]
     designs = [build(program) for program in programs]
@@ -177,7 +304,7 @@ def test_differences_are_on_the_page(tmp_path):
 
 
 def test_the_command_writes_the_page(tmp_path, capsys):
-    page = tmp_path / "deep" / "page.html"
+    page = tmp_path / "page.html"
     code = cli.main(
         ["compare", "tfc", "--cycles-per-frame", "900", "--cycles-per-frame", "4000", "--engine",
          "none", "--clock", "80", "--report", str(page), "--json"]
@@ -209,7 +336,11 @@ def test_the_terminal_ends_with_designs_side_by_side(capsys):
     folding = ["--cycles-per-frame", "900", "--cycles-per-frame", "4096"]
     assert cli.main(["compare", "tfc", *folding, "--engine", "none", "--clock", "80"]) == 0
     blocks = capsys.readouterr().out.split("\n\n")
-    heading, *rows = blocks[-2].splitlines()
+    heading, *rows, legend = blocks[-2].splitlines()
+    assert legend == (
+        "(* no other design of the same model is at least as fast and as small in LUT, FF, BRAM "
+        "and DSP, and better in one of them)"
+    )
     assert heading.split()[:5] == ["design", "model", "cycles", "latency", "frames/s"]
     assert [row.split()[1] for row in rows] == ["tfc", "tfc"]
     models = api.compare(["tfc"], [900, 4096], engine=None, clock=80)["models"]

@@ -149,10 +149,18 @@ def test_what_it_lowers_to_computes_its_dense_weights(name, slide):
 
 def test_fields_of_a_method_can_be_named():
     assert method("bwnh:sweeps=5") == Bwnh(5)
+    assert method("bwnh:sweeps=0") == Bwnh(0)
+    assert method("int4:bits=16") == method("int16")
     for name, wanted in (
         ("int4:bit=5", "method 'int4' has bits, and 'bit=5' sets none; write FIELD=VALUE"),
         ("sign:x", "method 'sign' has no fields, and 'x' sets none; write FIELD=VALUE"),
         ("bwnh:sweeps=few", "method 'bwnh': sweeps is a int, not 'few'"),
+        ("bwnh:sweeps=5,sweeps=5", "method 'bwnh' is given sweeps twice; give it once"),
+        ("bwnh:sweeps=-1", "passes over the bits are counted from 0, not -1"),
+        ("int4:bits=0", "integer weights take 2 to 16 bits, not 0"),
+        ("int4:bits=1", "integer weights take 2 to 16 bits, not 1"),
+        ("int4:bits=17", "integer weights take 2 to 16 bits, not 17"),
+        ("int4:bits=70", "integer weights take 2 to 16 bits, not 70"),
     ):
         with pytest.raises(ProgramError) as caught:
             method(name)

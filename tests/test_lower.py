@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from bitwright.models import saved
+from bitwright.models import lower, saved
 from bitwright.models.activations import Clip, Elu, HardSwish, LeakyRelu, PRelu, Sigmoid, Tanh
 from bitwright.models.border import Border
-from bitwright.models.fixed import ProgramError, signed
+from bitwright.models.compress.method import Compressed, Method, Sums, Weight, method
+from bitwright.models.fixed import TERNARY, ProgramError, signed
 from bitwright.models.folding import monotone, table
 from bitwright.models.layers import (
     Activation,
@@ -380,4 +381,95 @@ def test_inputs_beyond_the_networks_own_range_are_refused():
         quantise(network, np.array([[3, 17]]))
     assert str(caught.value) == (
         "calibration inputs span 3..17, and network 'net' takes 0..16; clamp or rescale them"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Coarse(Weight):
+    """Weights whose products are rounded to 12 bits, then multiplied by a unit matrix."""
+
+    inner: Compressed
+    exact = False
+
+    def dense(self):
+        return self.inner.dense()
+
+    @property
+    def bits(self):
+        return self.inner.bits
+
+    def lower(self, site):
+        edge, scale = site.rounded("half", self.inner.lower(site), 12)
+        count = len(self.inner.weights)
+        dot = site.emit("whole", Dot(np.eye(count, dtype=np.int64), TERNARY), edge)
+        return Sums(dot, np.full(count, scale))
+
+
+class Coarsely(Method):
+    """Gives `Coarse` weights, and keeps whether each problem was that of the floats alone."""
+
+    symmetric = True
+
+    def __init__(self):
+        self.from_floats: list[bool] = []
+
+    @classmethod
+    def variants(cls):
+        return {}
+
+    def start(self, problem, weights):
+        return Coarse(method("int12").start(problem, weights))
+
+    def compress(self, problem, weights):
+        self.from_floats.append(np.allclose(problem.cross, weights @ problem.gram))
+        return Coarse(method("int12").compress(problem, weights))
+
+
+class Both(Coarsely):
+    """The same, seen behind the compressed prefix, with int8 for depthwise layers."""
+
+    symmetric = False
+
+    @property
+    def depthwise(self):
+        return method("int8")
+
+
+def lowered(monkeypatch, how: Method, *layers: Layer, shape) -> tuple[Network, Program, np.ndarray]:
+    network = chain(*layers, shape=shape)
+    x = np.random.default_rng(40).normal(size=(20, *shape))
+    monkeypatch.setattr(lower, "method", lambda name: how)
+    return network, quantise(network, x), x
+
+
+@pytest.mark.parametrize(("groups", "branches"), [(2, 16), (17, 16), (40, 16), (7, 2)])
+def test_groups_of_any_structure_are_computed_one_by_one(monkeypatch, groups, branches):
+    monkeypatch.setattr(lower, "BRANCHES_MAX", branches)
+    how = Coarsely()
+    weights = np.random.default_rng(groups).normal(size=(groups * 2, 2, 2, 1))
+    conv = Conv(weights, np.zeros(groups * 2), groups=groups)
+    network, program, x = lowered(monkeypatch, how, conv, shape=(3, 3, groups))
+    assert relative_error(network, program, x) < 0.02
+    halves = [node.name for node in program.nodes if node.name.endswith("_half")]
+    assert len(set(halves)) == len(how.from_floats) == groups
+    assert program.metadata["weight_bits"] == conv.weights.size * 12
+
+
+def test_a_symmetric_method_sees_the_float_inputs_alone(monkeypatch):
+    both = [Dense(np.random.default_rng(n).normal(size=(6, 6)), np.zeros(6)) for n in (1, 2)]
+    layers = (both[0], Relu(), both[1])
+    for how, wanted in ((Coarsely(), True), (Both(), False)):
+        lowered(monkeypatch, how, *layers, shape=(6,))
+        assert how.from_floats == [wanted, wanted]
+
+
+def test_depthwise_layers_take_compressed_weights_alone(monkeypatch):
+    layer = DepthwiseConv(np.random.default_rng(3).normal(size=(4, 2, 2)), np.zeros(4))
+    network, program, x = lowered(monkeypatch, Both(), layer, shape=(5, 5, 4))
+    assert relative_error(network, program, x) < 0.05
+    with pytest.raises(ProgramError) as caught:
+        lowered(monkeypatch, Coarsely(), layer, shape=(5, 5, 4))
+    assert str(caught.value) == (
+        "layer 'n0': method Coarsely gives depthwise weights as Coarse, and only Compressed ones "
+        "have an operator; let its `depthwise` be a method that gives these"
     )

@@ -77,7 +77,8 @@ def test_the_front_in_json_and_as_a_table(model, capsys):
     lines = out.splitlines()
     assert lines[0] == "binary_conv on ecp5: 2 foldings of least lut for their cycles per frame"
     assert lines[1].split() == ["cycles", "limiting", "lut", "ff", "bram", "dsp", "beyond"]
-    assert "median error on" in lines[4]
+    assert lines[4] == (f"estimated, with the least buffers; median error {result['off']}")
+    assert result["off"].startswith("of 4 networks not in the fit: LUT ")
 
 
 @pytest.mark.parametrize(

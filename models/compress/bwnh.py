@@ -29,7 +29,7 @@ from os import cpu_count
 import numpy as np
 from numba import njit
 
-from ..fixed import BINARY, Ints, unsigned
+from ..fixed import BINARY, Ints, ProgramError, unsigned
 from ..ops import Add, Dot, Scale
 from .method import Compressed, Method, Site, Sums, Weight, best_whole
 from .problem import Floats, LayerProblem
@@ -83,6 +83,15 @@ class Bwnh(Method):
     factor_bits: int = 5
     shift_add: bool = False
     symmetric: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sweeps < 0:
+            raise ProgramError(f"passes over the bits are counted from 0, not {self.sweeps}")
+        if not 1 <= self.bases <= 8 or not 1 <= self.factor_bits <= 8:
+            raise ProgramError(
+                "binary weights have 1 to 8 bases and factors of 1 to 8 bits, not "
+                f"{self.bases} and {self.factor_bits}"
+            )
 
     @classmethod
     def variants(cls) -> Mapping[str, Method]:

@@ -120,6 +120,8 @@ class Compressed(Weight):
 class Method(ABC):
     """A way to replace float weights by something small, its hyperparameters as fields.
 
+    A field out of its range is a `ProgramError` of `__post_init__`: users set fields by name.
+
     Contract: the same problem gives the same result; its error is at most that of `start`, over all
     filters; and with G = I (`LayerProblem.data_free`) it is `start`.
 
@@ -147,7 +149,11 @@ class Method(ABC):
 
     @property
     def depthwise(self) -> Method:
-        """What compresses depthwise layers, whose problems have one filter each."""
+        """What compresses depthwise layers, whose problems have one filter each.
+
+        It must give `Compressed` weights of one grid, which a `DepthwiseDot` takes: a method that
+        makes another structure names one here that does not.
+        """
         return self
 
 
@@ -186,6 +192,8 @@ def _changed(one: Method, name: str, changes: list[str]) -> Method:
                 f"method {name!r} has {', '.join(known) or 'no fields'}, and {change!r} sets none; "
                 "write FIELD=VALUE"
             )
+        if key in values:
+            raise ProgramError(f"method {name!r} is given {key} twice; give it once")
         try:
             values[key] = (
                 {"True": True, "False": False}[text] if known[key] is bool else (known[key](text))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..fixed import signed
+from ..fixed import ProgramError, signed
 from .method import Compressed, Method, better
 from .problem import Floats, LayerProblem
 from .rounding import round_second_order
@@ -19,6 +19,10 @@ class Uniform(Method):
     """Two's-complement integers of `bits` bits."""
 
     bits: int
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 16:
+            raise ProgramError(f"integer weights take 2 to 16 bits, not {self.bits}")
 
     @classmethod
     def variants(cls) -> Mapping[str, Method]:
