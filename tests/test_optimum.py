@@ -8,6 +8,7 @@ from programs import chain, every_operator
 
 from bitwright.codegen import milp, pareto
 from bitwright.codegen.choices import Choices, Total
+from bitwright.codegen.devices import DEVICES as PLACED_ON
 from bitwright.codegen.folding import build, complete, fastest, fold_for, quickest
 from bitwright.codegen.optimum import area_of, least
 from bitwright.codegen.price import AREA, DEVICES, price_of
@@ -100,6 +101,17 @@ def test_the_area_of_choices_is_that_of_the_design(program):
         assert dict(zip(cost.RESOURCES, area.tolist(), strict=True)) == built(choices, folds)
         interval = max(choice.cycles for choice in chosen.values())
         assert Design(program, folds, {}).interval == interval
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [("ecp5", "85k"), ("ice40", "up5k"), ("gowin", "gw2a-18")]
+)
+def test_a_resource_weighs_what_a_device_has_of_it(family, name):
+    """In the units in which areas are counted: a Gowin multiplier is a 9 x 9 one."""
+    room = PLACED_ON[name].room
+    lut, ff, bram, dsp = price_of(AREA, family).tolist()
+    assert (lut, ff) == (16, 1)
+    assert (bram, dsp) == tuple(16 * room["lut"] // room[each] for each in ("bram", "dsp"))
 
 
 @by_name
