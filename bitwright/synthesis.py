@@ -24,7 +24,7 @@ from bitwright.hw.cost import RESOURCES
 from bitwright.hw.design import Design, figures
 from bitwright.models.fixed import ProgramError
 from bitwright.sim import compare
-from bitwright.sim.compare import area_error, estimate_design
+from bitwright.sim.compare import area_error, estimate_design, speed
 
 from .text import table
 
@@ -204,8 +204,7 @@ def _placed(found: Placed, subject: Subject, clock: float | None) -> dict[str, A
             "met": None if clock is None else sum(mhz >= clock for mhz in found.clocks),
             "seeds": [{"seed": run.seed, "mhz": run.mhz} for run in found.runs],
         },
-        "frames_per_second": found.mhz * 1e6 / subject.interval,
-        "latency_us": subject.first / found.mhz,
+        **speed({"first": subject.first, "interval": subject.interval}, found.mhz),
     }
 
 
@@ -255,6 +254,6 @@ def _clock(result: dict[str, Any]) -> list[str]:
     ends = dict.fromkeys((limiting["from"], limiting["to"]))
     reached = f"clock {clock['median']:.1f} MHz, median of {seeds} "
     spread = f"({clock['least']:.1f} to {clock['most']:.1f}){asked}"
-    speed = f"{result['frames_per_second']:,.0f} frames a second ({cycles['interval']} cycles each)"
-    latency = f"latency {result['latency_us']:.2f} us ({cycles['first']} cycles)"
-    return [f"{reached}{spread}; limited by {' to '.join(ends)}", f"{speed}, {latency}"]
+    pace = f"{result['frames_per_second']:,.0f} frames a second ({cycles['interval']} cycles each)"
+    latency = f"latency {result['latency_us']:.2f} us ({cycles['first'] + 1} cycles)"
+    return [f"{reached}{spread}; limited by {' to '.join(ends)}", f"{pace}, {latency}"]

@@ -161,7 +161,7 @@ def test_speed_is_the_promised_cycles_at_the_median_clock(monkeypatch):
         synthesis, "place", lambda *_, **__: place.Placed("25k", area, area, (run,))
     )
     monkeypatch.setattr(synth, "yosys_version", lambda: "Yosys")
-    subject = synthesis.Subject("net", Rtl("net", "", {}), ["a", "b"], 300, 50, None)
+    subject = synthesis.Subject("net", Rtl("net", "", {}), ["a", "b"], 299, 50, None)
     found = synthesis.measure(subject, "ecp5", clock=120)
     assert (found["frames_per_second"], found["latency_us"]) == (2e6, 3.0)
     assert found["clock"]["met"] == 0
