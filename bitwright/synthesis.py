@@ -212,6 +212,7 @@ def _notes(found: Placed) -> list[str]:
     notes: list[str] = []
     if found.mhz is None:
         notes.append("nextpnr does not model the delay of these multipliers, so there is no clock")
+    notes += [f"seed {failure.seed} has no result: {failure.reason}" for failure in found.failed]
     if found.harness:
         notes.append(
             "placed inside a harness of registers on three pins, which is counted under `placed`"

@@ -116,16 +116,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitwright"
 
 
-def remembered(kind: str, key: list[Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def remembered(
+    kind: str,
+    key: list[Any],
+    make: Callable[[], dict[str, Any]],
+    keeps: Callable[[dict[str, Any]], bool] = lambda _: True,
+) -> dict[str, Any]:
     """Return what `make` returns (JSON), from the cache where the same `key` was made before.
 
-    A file of the cache that is damaged counts as none and is written anew.
+    A file of the cache that is damaged counts as none and is written anew.  keeps: whether what
+    was made may be kept.
     """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     file = cache_folder() / kind / f"{digest}.json"
     if (kept := _kept(file)) is not None:
         return kept
     made = make()
+    if not keeps(made):
+        return made
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}.{id(made)}.part")
     part.write_text(json.dumps(made))

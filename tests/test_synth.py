@@ -1,5 +1,6 @@
 """Real synthesis: families, the harness, nextpnr's report, the command's table and its errors."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -131,16 +132,127 @@ def test_what_cannot_be_placed_is_one_sentence(family, options, says):
         place.place(Rtl("unit", "", {}), family, **options)
 
 
-def test_a_design_that_is_too_large_says_by_how_much(monkeypatch):
-    huge = synth.Area(99999, 10, 300, 0, 0.0)
-    monkeypatch.setattr(place, "_netlist", lambda *_: (huge, None))
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    """Takes away the tools: `run(answers)` lets nextpnr answer by device and seed, None for well.
+
+    An answer is an exception, or None for a design that is placed.  Returns what was asked for.
+    """
+    small = synth.Area(10, 10, 0, 0, 0.0)
+    monkeypatch.setenv("BITWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(place, "_netlist", lambda *_: (small, None))
     monkeypatch.setattr(place, "_program", lambda _: "nextpnr")
     monkeypatch.setattr(synth, "yosys_version", lambda: "Yosys")
     monkeypatch.setattr(tools, "version", lambda _: "nextpnr")
+
+    def run(answers):
+        asked = []
+
+        def answer(command, folder, *_):
+            at = command[command.index("--report") + 1].removesuffix(".report.json")
+            asked.append(at)
+            if (error := answers.get(at)) is not None:
+                raise error
+            (folder / f"{at}.report.json").write_text(json.dumps(report(TRELLIS_COMB=1)))
+            return ""
+
+        monkeypatch.setattr(tools, "run", answer)
+        return asked
+
+    return run
+
+
+NO_ROOM = tools.Refused("no", "ERROR: Unable to place cell 'a', no BELs remaining to implement x")
+CRASH = tools.Refused("nextpnr for 25k refused 'unit': gone", "Segmentation fault")
+SLOW = tools.TooSlow("nextpnr for 25k did not finish 'unit' in 1 seconds; fold the design further")
+
+
+def test_a_larger_device_is_tried_where_there_is_no_room(rtl, fake):
+    asked = fake({"25k-1": NO_ROOM})
+    assert place.place(rtl, "ecp5", seeds=2).device == "45k"
+    assert asked == ["25k-1", "45k-1", "45k-2"]
+
+
+@pytest.mark.parametrize("error", [CRASH, SLOW], ids=["crash", "slow"])
+def test_no_larger_device_is_tried_for_another_reason(rtl, fake, error):
+    asked = fake({"25k-1": error, "25k-2": error})
+    with pytest.raises(type(error)) as caught:
+        place.place(rtl, "ecp5", seeds=2)
+    assert caught.value is error
+    assert asked == ["25k-1", "25k-2"]
+
+
+def test_pins_belong_to_one_device(rtl, fake, tmp_path):
+    (tmp_path / "board.lpf").write_text("")
+    asked = fake({"25k-1": NO_ROOM})
+    with pytest.raises(tools.Refused):
+        place.place(rtl, "ecp5", seeds=1, pins=tmp_path / "board.lpf")
+    assert asked == ["25k-1"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_seed_that_fails_leaves_the_others(rtl, fake, seed):
+    asked = fake({f"25k-{seed}": SLOW})
+    found = place.place(rtl, "ecp5", seeds=3)
+    assert [run.seed for run in found.runs] == [k for k in (1, 2, 3) if k != seed]
+    assert found.failed == (place.Failure(seed, str(SLOW)),)
+    # It is not remembered: another time it may be done.
+    place.place(rtl, "ecp5", seeds=3)
+    assert len(asked) == 6
+
+
+def test_what_the_tools_are_told_is_in_the_key(rtl, fake, monkeypatch):
+    asked = fake({})
+    for _ in range(2):
+        place.place(rtl, "ecp5", seeds=1)
+    assert len(asked) == 1
+    changes = {"harness": lambda *_: "other", "_script": lambda *_: "other"}
+    for count, (name, value) in enumerate(changes.items(), 2):
+        monkeypatch.setattr(place, name, value)
+        place.place(rtl, "ecp5", seeds=1)
+        assert len(asked) == count
+    command = place._command
+    monkeypatch.setattr(place, "_command", lambda *at: [*command(*at), "--other"])
+    place.place(rtl, "ecp5", seeds=1)
+    assert len(asked) == 4
+
+
+def test_a_bitstream_is_refused_before_anything_is_placed(rtl, fake, monkeypatch, tmp_path):
+    asked = fake({})
+    (tmp_path / "board.lpf").write_text("")
+    options = {"pins": tmp_path / "board.lpf", "bitstream": tmp_path / "absent" / "bits"}
+    monkeypatch.setattr(tools, "find", lambda name: name)
     with pytest.raises(ProgramError) as caught:
-        place.place(Rtl("big", "", {}), "ecp5")
+        place.place(rtl, "ecp5", **options)
     assert str(caught.value) == (
-        "big needs 99999 LUT of 83640 and 300 BRAM of 208, and 85k has no more; fold the design "
+        f"the bitstream {tmp_path}/absent/bits is a file in a folder that exists; choose another "
+        "place"
+    )
+    monkeypatch.setattr(tools, "find", lambda _: None)
+    with pytest.raises(tools.Missing, match=r"^a bitstream needs yowasp-ecppack, "):
+        place.place(rtl, "ecp5", **options)
+    assert asked == []
+
+
+def test_pins_that_are_no_text_are_one_sentence(rtl, fake, tmp_path):
+    fake({})
+    pins = tmp_path / "board.lpf"
+    pins.write_bytes(b"LOCATE\xff")
+    with pytest.raises(ProgramError) as caught:
+        place.place(rtl, "ecp5", pins=pins)
+    assert str(caught.value) == (
+        f"the file of pins {pins} is not UTF-8 text (byte 6); give a .pcf, .lpf or .cst file"
+    )
+
+
+def test_a_design_that_is_too_large_says_by_how_much(rtl, fake, monkeypatch):
+    fake({})
+    huge = synth.Area(99999, 10, 300, 0, 0.0)
+    monkeypatch.setattr(place, "_netlist", lambda *_: (huge, None))
+    with pytest.raises(ProgramError) as caught:
+        place.place(rtl, "ecp5")
+    assert str(caught.value) == (
+        "unit needs 99999 LUT of 83640 and 300 BRAM of 208, and 85k has no more; fold the design "
         "further, or choose a larger device or another family"
     )
 
