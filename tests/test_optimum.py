@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from programs import chain, every_operator
 
-from bitwright.codegen import milp, pareto
+from bitwright.codegen import folding, milp, pareto
 from bitwright.codegen.choices import Choices, Total
 from bitwright.codegen.devices import DEVICES as PLACED_ON
 from bitwright.codegen.folding import build, complete, fastest, fold_for, quickest
@@ -232,6 +232,43 @@ def test_what_cannot_be_had():
     )
     assert refusal(lambda: build(program, 100, family="ice50")).endswith("'ice50'; it is one of "
         + ", ".join(DEVICES))  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), 1e-320, "5", True], ids=str)
+def test_numbers_that_mean_nothing(value):
+    program = pooled()
+    assert refusal(lambda: build(program, target_fps=value, clock=10)) == (
+        f"target_fps is a number of frames per second above 0, not {value!r}; give one"
+    )
+    assert refusal(lambda: build(program, clock=value)) == (
+        f"clock is a number of MHz above 0, not {value!r}; give one"
+    )
+
+
+@pytest.mark.parametrize("most", [-1, 1.5, float("nan"), "7", None, True], ids=str)
+def test_budgets_that_are_no_counts(most):
+    assert refusal(lambda: build(pooled(), budget={"lut": 100_000, "ff": most})) == (
+        f"the budget of ff is an integer that is not negative, not {most!r}; give one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("clock", "fps", "cycles"),
+    [(100, 1e8 / 11, 11), (64.1, 100, 641_000), (10, 500_000, 20), (10, 500_001, 19)],
+)
+def test_no_cycle_is_lost_to_rounding(clock, fps, cycles, monkeypatch):
+    asked = []
+
+    def cheapest(choices, limit, minimise):
+        asked.append(limit)
+        return found
+
+    program = pooled()
+    found = folding.cheapest(Choices(program), None)
+    monkeypatch.setattr(folding, "fastest", lambda _: ("a", 1))
+    monkeypatch.setattr(folding, "cheapest", cheapest)
+    build(program, target_fps=fps, clock=clock)
+    assert asked == [cycles]
 
 
 def test_frames_per_second_by_the_interval_that_is_built():
