@@ -134,7 +134,7 @@ def _folds(
     layer, fewest = fastest(choices)
     if limit < fewest:
         raise ProgramError(
-            f"layer {layer!r} takes {fewest} cycles a frame at its most parallel, which at "
+            f"{_named(layer)} takes {fewest} cycles a frame at its most parallel, which at "
             f"{clock:g} MHz is {clock * MEGA / fewest:.0f} frames per second, below the {fps:g} "
             "asked for; ask for fewer, or for a faster clock"
         )
@@ -183,10 +183,17 @@ def complete(
 
 
 def fastest(choices: Choices) -> tuple[str, int]:
-    """The layer that limits the most parallel folding, and its cycles per frame."""
+    """The layer that limits the most parallel folding, and its cycles per frame.
+
+    Without layers the input's own cycles, and "" for the layer.
+    """
     fewest = {name: min(c.cycles for c in every) for name, every in choices.layers.items()}
     slowest = max(fewest, key=lambda name: fewest[name], default="")
-    return slowest, fewest.get(slowest, 1)
+    return slowest, fewest.get(slowest, choices.border)
+
+
+def _named(layer: str) -> str:
+    return f"layer {layer!r}" if layer else "the input"
 
 
 def cheapest(choices: Choices, target: int | None, minimise: str = AREA) -> Optimum:
@@ -195,7 +202,7 @@ def cheapest(choices: Choices, target: int | None, minimise: str = AREA) -> Opti
     target = max(DEFAULT_CYCLES, fewest) if target is None else target
     if target < fewest:
         raise ProgramError(
-            f"layer {layer!r} takes {fewest} cycles a frame at its most parallel, above the "
+            f"{_named(layer)} takes {fewest} cycles a frame at its most parallel, above the "
             f"{target} asked for; ask for {fewest} or more"
         )
     found = _cheapest(choices, target, minimise, {})
@@ -217,7 +224,7 @@ def breakpoints(choices: Choices) -> list[int]:
     """Every number of cycles per frame that some folding of the program has, rising."""
     _, fewest = fastest(choices)
     counts = {choice.cycles for every in choices.layers.values() for choice in every}
-    return sorted(count for count in counts if count >= fewest) or [1]
+    return sorted(count for count in counts if count >= fewest) or [choices.border]
 
 
 def quickest(choices: Choices, budget: Mapping[str, int], minimise: str = AREA) -> Optimum:
@@ -261,12 +268,13 @@ def _beyond(choices: Choices, target: int, budget: Mapping[str, int]) -> str:
         raise AssertionError("the budget is met")
     at = RESOURCES.index(name)
     areas = {layer: int(choices.alone(layer, c)[at]) for layer, c in found.chosen.items()}
-    layer = max(areas, key=lambda layer: areas[layer])
+    layer = max(areas, key=lambda layer: areas[layer], default="")
+    largest = f", and {areas[layer]} of them in layer {layer!r}" if layer else ""
     rest = "".join(f", with at most {count} {each.upper()}" for each, count in met.items())
     return (
         f"program {choices.program.name!r} takes at least {found.area[name]} {name.upper()} of "
-        f"{choices.family}{rest}, above the {budget[name]} of the budget, and {areas[layer]} of "
-        f"them in layer {layer!r}; allow {found.area[name]} or more"
+        f"{choices.family}{rest}, above the {budget[name]} of the budget{largest}; allow "
+        f"{found.area[name]} or more"
     )
 
 
