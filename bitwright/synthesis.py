@@ -6,6 +6,7 @@ but for the estimate, which only a model has.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -74,28 +75,46 @@ class Subject:
     def of_folder(cls, folder: Path) -> Subject:
         """A project folder; `ProgramError` where it is none, or not whole."""
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            if manifest["format"] != FORMAT:
-                raise ValueError
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            _check_manifest(manifest)
+            texts = {name: (folder / name).read_bytes() for name in manifest["files"]}
             top, cycles = manifest["top"], manifest["cycles"]
-            memories = [name for name in manifest["files"] if name.endswith(".hex")]
-            # Names become part of scripts and of paths: a folder may come from anywhere.
-            if not all(
-                re.fullmatch(r"\w+", name, re.ASCII) for name in (top, *map(_stem, memories))
-            ):
-                raise ValueError
             rtl = Rtl(
                 top,
-                (folder / f"{top}.v").read_text(),
-                {name: (folder / name).read_text() for name in memories},
+                texts[f"{top}.v"].decode(),
+                {name: data.decode() for name, data in texts.items() if name.endswith(".hex")},
             )
-            name, units = manifest["program"], list(manifest["modules"])
-            return cls(name, rtl, units, cycles["first"], cycles["interval"], None)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise ProgramError(
                 f"the folder {folder} is no whole project of bitwright; make one with "
                 "`bitwright generate`"
             ) from None
+        for name, digest in manifest["files"].items():
+            if hashlib.sha256(texts[name]).hexdigest() != digest:
+                raise ProgramError(
+                    f"the file {folder / name} is not the one that was generated, by its SHA-256 "
+                    f"in {MANIFEST}; make the project again with `bitwright generate`"
+                )
+        name, units = manifest["program"], list(manifest["modules"])
+        return cls(name, rtl, units, cycles["first"], cycles["interval"], None)
+
+
+def _check_manifest(manifest: Any) -> None:
+    """Raise ValueError where a manifest, which may come from anywhere, is not as it is written."""
+    files, modules, cycles = (manifest[name] for name in ("files", "modules", "cycles"))
+    if manifest["format"] != FORMAT or not isinstance(files, dict) or not isinstance(modules, dict):
+        raise ValueError
+    texts = [manifest["program"], manifest["top"], *modules, *files, *files.values()]
+    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise ValueError
+    if not all(type(cycles[name]) is int and cycles[name] >= 1 for name in ("first", "interval")):
+        raise ValueError
+    # Names become part of scripts and of paths.
+    sources = (manifest["top"], *(_stem(name) for name in files if name.endswith(".hex")))
+    if not all(re.fullmatch(r"\w+", name, re.ASCII) for name in sources):
+        raise ValueError
+    if any("/" in name or "\\" in name or name in ("", ".", "..") for name in files):
+        raise ValueError
 
 
 def measure(

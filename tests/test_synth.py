@@ -1,9 +1,12 @@
 """Real synthesis: families, the harness, nextpnr's report, the command's table and its errors."""
 
 import json
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from programs import chain
 
 from bitwright import api, synthesis
 from bitwright.codegen import place, synth, tools
@@ -12,6 +15,7 @@ from bitwright.codegen.verilog import Rtl, write_component
 from bitwright.hw.fifo import Fifo
 from bitwright.hw.unit import Fold, Place, component
 from bitwright.models.fixed import ProgramError, unsigned
+from bitwright.models.ops import Dot
 from bitwright.models.program import Edge
 
 needs_yosys = pytest.mark.skipif(
@@ -264,6 +268,82 @@ def test_a_folder_that_is_no_project_is_one_sentence(tmp_path):
         f"the folder {tmp_path} is no whole project of bitwright; make one with "
         "`bitwright generate`"
     )
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project") / "net"
+    edge = Edge.of((64,), unsigned(2))
+    dot = Dot(np.arange(64 * 64).reshape(64, 64) % 251, unsigned(8))
+    api.generate(chain("net", edge, dot), folder)
+    return folder
+
+
+@pytest.fixture
+def copy(project, tmp_path):
+    return shutil.copytree(project, tmp_path / "copy")
+
+
+def test_a_project_is_read(project):
+    subject = synthesis.Subject.of_folder(project)
+    assert subject.rtl.verilog == (project / f"{subject.rtl.top}.v").read_text()
+    assert (subject.name, "dot0" in subject.units) == ("net", True)
+
+
+@pytest.mark.parametrize("pattern", ["net*.v", "*.hex", "README.md"])
+def test_a_file_that_was_edited_is_refused(copy, pattern):
+    file = next(file for file in sorted(copy.glob(pattern)) if file.name != "bench.v")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ProgramError) as caught:
+        synthesis.Subject.of_folder(copy)
+    assert str(caught.value) == (
+        f"the file {file} is not the one that was generated, by its SHA-256 in manifest.json; make "
+        "the project again with `bitwright generate`"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"program": 7},
+        {"program": "a\nb"},
+        {"top": "../net"},
+        {"files": ["net.v"]},
+        {"files": {"../net.v": "0"}},
+        {"modules": "dot0"},
+        {"modules": {"a\x00": None}},
+        {"cycles": {"first": 0, "interval": 4}},
+        {"cycles": {"first": 9, "interval": 2.5}},
+        {"cycles": {"first": 9, "interval": True}},
+        {"cycles": [9, 4]},
+    ],
+    ids=str,
+)
+def test_a_manifest_of_other_types_is_refused(copy, change):
+    file = copy / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ProgramError, match="is no whole project of bitwright; make one with"):
+        synthesis.Subject.of_folder(copy)
+
+
+def test_a_manifest_that_is_nested_too_deep_is_refused(copy):
+    (copy / "manifest.json").write_text("[" * 200_000)
+    with pytest.raises(ProgramError, match="is no whole project of bitwright; make one with"):
+        synthesis.Subject.of_folder(copy)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"least_buffers": True}, {"minimise": "lut"}, {"cycles_per_frame": 9}, {"target_fps": 0},
+        {"budget": {}}, {"fold": {}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_project_is_not_folded_again(project, options):
+    with pytest.raises(ProgramError) as caught:
+        api.synth(project, **options)
+    assert str(caught.value) == f"{project} is a project, which is folded; fold it in `generate`"
 
 
 def test_speed_is_the_promised_cycles_at_the_median_clock(monkeypatch):
