@@ -19,6 +19,7 @@ from bitwright.codegen.bench import Trial
 from bitwright.codegen.choices import Choices
 from bitwright.codegen.folding import Ends, Wish, build
 from bitwright.codegen.pareto import describe
+from bitwright.codegen.price import AREA
 from bitwright.codegen.project import generate as write_project
 from bitwright.codegen.verilog import write_rtl
 from bitwright.hw.design import SINK, SOURCE, Design, figures
@@ -232,7 +233,9 @@ def synth(
     """
     family, clock = wish.get("family", "ecp5"), wish.get("clock")
     if not isinstance(model, Program) and Path(model).is_dir():
-        if cycles_per_frame or fold or wish.get("target_fps") or wish.get("budget"):
+        asked = (cycles_per_frame, fold, wish.get("target_fps"), wish.get("budget"))
+        measured = wish.get("least_buffers") or wish.get("minimise", AREA) != AREA
+        if measured or any(way is not None for way in asked):
             raise ProgramError(f"{model} is a project, which is folded; fold it in `generate`")
         subject = Subject.of_folder(Path(model))
     else:

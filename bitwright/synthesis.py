@@ -6,6 +6,7 @@ but for the estimate, which only a model has.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -24,7 +25,7 @@ from bitwright.hw.cost import RESOURCES
 from bitwright.hw.design import Design, figures
 from bitwright.models.fixed import ProgramError
 from bitwright.sim import compare
-from bitwright.sim.compare import area_error, estimate_design
+from bitwright.sim.compare import area_error, estimate_design, speed
 
 from .text import table
 
@@ -74,28 +75,46 @@ class Subject:
     def of_folder(cls, folder: Path) -> Subject:
         """A project folder; `ProgramError` where it is none, or not whole."""
         try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            if manifest["format"] != FORMAT:
-                raise ValueError
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            _check_manifest(manifest)
+            texts = {name: (folder / name).read_bytes() for name in manifest["files"]}
             top, cycles = manifest["top"], manifest["cycles"]
-            memories = [name for name in manifest["files"] if name.endswith(".hex")]
-            # Names become part of scripts and of paths: a folder may come from anywhere.
-            if not all(
-                re.fullmatch(r"\w+", name, re.ASCII) for name in (top, *map(_stem, memories))
-            ):
-                raise ValueError
             rtl = Rtl(
                 top,
-                (folder / f"{top}.v").read_text(),
-                {name: (folder / name).read_text() for name in memories},
+                texts[f"{top}.v"].decode(),
+                {name: data.decode() for name, data in texts.items() if name.endswith(".hex")},
             )
-            name, units = manifest["program"], list(manifest["modules"])
-            return cls(name, rtl, units, cycles["first"], cycles["interval"], None)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise ProgramError(
                 f"the folder {folder} is no whole project of bitwright; make one with "
                 "`bitwright generate`"
             ) from None
+        for name, digest in manifest["files"].items():
+            if hashlib.sha256(texts[name]).hexdigest() != digest:
+                raise ProgramError(
+                    f"the file {folder / name} is not the one that was generated, by its SHA-256 "
+                    f"in {MANIFEST}; make the project again with `bitwright generate`"
+                )
+        name, units = manifest["program"], list(manifest["modules"])
+        return cls(name, rtl, units, cycles["first"], cycles["interval"], None)
+
+
+def _check_manifest(manifest: Any) -> None:
+    """Raise ValueError where a manifest, which may come from anywhere, is not as it is written."""
+    files, modules, cycles = (manifest[name] for name in ("files", "modules", "cycles"))
+    if manifest["format"] != FORMAT or not isinstance(files, dict) or not isinstance(modules, dict):
+        raise ValueError
+    texts = [manifest["program"], manifest["top"], *modules, *files, *files.values()]
+    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise ValueError
+    if not all(type(cycles[name]) is int and cycles[name] >= 1 for name in ("first", "interval")):
+        raise ValueError
+    # Names become part of scripts and of paths.
+    sources = (manifest["top"], *(_stem(name) for name in files if name.endswith(".hex")))
+    if not all(re.fullmatch(r"\w+", name, re.ASCII) for name in sources):
+        raise ValueError
+    if any("/" in name or "\\" in name or name in ("", ".", "..") for name in files):
+        raise ValueError
 
 
 def measure(
@@ -213,8 +232,7 @@ def _placed(found: Placed, subject: Subject, clock: float | None) -> dict[str, A
             "met": None if clock is None else sum(mhz >= clock for mhz in found.clocks),
             "seeds": [{"seed": run.seed, "mhz": run.mhz} for run in found.runs],
         },
-        "frames_per_second": found.mhz * 1e6 / subject.interval,
-        "latency_us": subject.first / found.mhz,
+        **speed({"first": subject.first, "interval": subject.interval}, found.mhz),
     }
 
 
@@ -222,6 +240,7 @@ def _notes(found: Placed) -> list[str]:
     notes: list[str] = []
     if found.mhz is None:
         notes.append("nextpnr does not model the delay of these multipliers, so there is no clock")
+    notes += [f"seed {failure.seed} has no result: {failure.reason}" for failure in found.failed]
     if found.harness:
         notes.append(
             "placed inside a harness of registers on three pins, which is counted under `placed`"
@@ -264,6 +283,6 @@ def _clock(result: dict[str, Any]) -> list[str]:
     ends = dict.fromkeys((limiting["from"], limiting["to"]))
     reached = f"clock {clock['median']:.1f} MHz, median of {seeds} "
     spread = f"({clock['least']:.1f} to {clock['most']:.1f}){asked}"
-    speed = f"{result['frames_per_second']:,.0f} frames a second ({cycles['interval']} cycles each)"
-    latency = f"latency {result['latency_us']:.2f} us ({cycles['first']} cycles)"
-    return [f"{reached}{spread}; limited by {' to '.join(ends)}", f"{speed}, {latency}"]
+    pace = f"{result['frames_per_second']:,.0f} frames a second ({cycles['interval']} cycles each)"
+    latency = f"latency {result['latency_us']:.2f} us ({cycles['first'] + 1} cycles)"
+    return [f"{reached}{spread}; limited by {' to '.join(ends)}", f"{pace}, {latency}"]

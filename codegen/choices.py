@@ -94,6 +94,14 @@ class Choices:
         """The streams that a layer reads."""
         return tuple(wire for wire in self.wires if wire.reader == layer)
 
+    @property
+    def border(self) -> int:
+        """Cycles per frame that no folding goes below.
+
+        Without layers the input passes by a value a cycle; a layer takes no less than its streams.
+        """
+        return 1 if self.layers else self.program.input.elements
+
     def _place(self, layer: str, fold: Fold) -> Place:
         edges = self.program.edges
         inputs = tuple(edges[source] for source in self.nodes[layer].inputs)

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from fractions import Fraction
+from math import ulp
 from typing import Any, TypedDict, Unpack
+
+import numpy as np
 
 from ..hw.buffers import Tell, buffered
 from ..hw.buffers import least as least_depths
@@ -24,6 +28,8 @@ from .price import AREA, price_of
 
 DEFAULT_CYCLES = 1024
 MEGA = 1_000_000
+LEAST = 1e-9
+"""Below this a clock or a rate is none, and its cycles would be too many to count."""
 
 
 class Ends(TypedDict, total=False):
@@ -65,6 +71,7 @@ def build(
     there is no such folding, with what is least possible.  A clock says how much logic a stage
     holds (`hw.levels`), whichever way is taken.
     """
+    _check(wish)
     clock, family = wish.get("clock"), wish.get("family", "ecp5")
     levels = DEFAULT_LEVELS if clock is None else levels_for(clock, family)
     folds = _folds(program, cycles_per_frame, fold, wish, levels)
@@ -72,6 +79,31 @@ def build(
     if wish.get("least_buffers"):
         return with_depths(design, least_depths(design, tell).depths)
     return buffered(design)
+
+
+def _check(wish: Wish) -> None:
+    """Refuse numbers that mean nothing; whether they can be had is found out later."""
+    for name, unit in (("clock", "MHz"), ("target_fps", "frames per second")):
+        value: Any = wish.get(name)
+        if value is not None and not _positive(value):
+            raise ProgramError(f"{name} is a number of {unit} above 0, not {value!r}; give one")
+    budget: Any = wish.get("budget")
+    if budget is None:
+        return
+    if not isinstance(budget, Mapping):
+        raise ProgramError(f'a budget is {{"lut": N, ...}}, not {budget!r}; name what it limits')
+    for name, most in budget.items():
+        if isinstance(most, bool) or not isinstance(most, (int, np.integer)) or most < 0:
+            raise ProgramError(
+                f"the budget of {name} is an integer that is not negative, not {most!r}; give one"
+            )
+
+
+def _positive(value: Any) -> bool:
+    """Whether this is a usual number above 0: finite, and so large that its inverse is."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return False
+    return LEAST <= value < float("inf")
 
 
 def _folds(
@@ -98,15 +130,25 @@ def _folds(
         return cheapest(choices, cycles_per_frame, minimise).folds
     if clock is None:
         raise ProgramError("a target of frames per second needs the clock in MHz; give one")
-    limit = int(clock * MEGA / fps)
+    limit = _cycles(float(clock), float(fps))
     layer, fewest = fastest(choices)
     if limit < fewest:
         raise ProgramError(
-            f"layer {layer!r} takes {fewest} cycles a frame at its most parallel, which at "
+            f"{_named(layer)} takes {fewest} cycles a frame at its most parallel, which at "
             f"{clock:g} MHz is {clock * MEGA / fewest:.0f} frames per second, below the {fps:g} "
             "asked for; ask for fewer, or for a faster clock"
         )
     return cheapest(choices, limit, minimise).folds
+
+
+def _cycles(clock: float, fps: float) -> int:
+    """The cycles per frame that so many frames a second leave at a clock in MHz.
+
+    A float stands for every number that it is the nearest to: of these the slowest rate and the
+    fastest clock, as a quotient that should be whole would lose a cycle otherwise.
+    """
+    fastest_clock = Fraction(clock) + Fraction(ulp(clock)) / 2
+    return int(fastest_clock * MEGA / (Fraction(fps) - Fraction(ulp(fps)) / 2))
 
 
 def fold_for(
@@ -141,10 +183,17 @@ def complete(
 
 
 def fastest(choices: Choices) -> tuple[str, int]:
-    """The layer that limits the most parallel folding, and its cycles per frame."""
+    """The layer that limits the most parallel folding, and its cycles per frame.
+
+    Without layers the input's own cycles, and "" for the layer.
+    """
     fewest = {name: min(c.cycles for c in every) for name, every in choices.layers.items()}
     slowest = max(fewest, key=lambda name: fewest[name], default="")
-    return slowest, fewest.get(slowest, 1)
+    return slowest, fewest.get(slowest, choices.border)
+
+
+def _named(layer: str) -> str:
+    return f"layer {layer!r}" if layer else "the input"
 
 
 def cheapest(choices: Choices, target: int | None, minimise: str = AREA) -> Optimum:
@@ -153,7 +202,7 @@ def cheapest(choices: Choices, target: int | None, minimise: str = AREA) -> Opti
     target = max(DEFAULT_CYCLES, fewest) if target is None else target
     if target < fewest:
         raise ProgramError(
-            f"layer {layer!r} takes {fewest} cycles a frame at its most parallel, above the "
+            f"{_named(layer)} takes {fewest} cycles a frame at its most parallel, above the "
             f"{target} asked for; ask for {fewest} or more"
         )
     found = _cheapest(choices, target, minimise, {})
@@ -175,7 +224,7 @@ def breakpoints(choices: Choices) -> list[int]:
     """Every number of cycles per frame that some folding of the program has, rising."""
     _, fewest = fastest(choices)
     counts = {choice.cycles for every in choices.layers.values() for choice in every}
-    return sorted(count for count in counts if count >= fewest) or [1]
+    return sorted(count for count in counts if count >= fewest) or [choices.border]
 
 
 def quickest(choices: Choices, budget: Mapping[str, int], minimise: str = AREA) -> Optimum:
@@ -219,12 +268,13 @@ def _beyond(choices: Choices, target: int, budget: Mapping[str, int]) -> str:
         raise AssertionError("the budget is met")
     at = RESOURCES.index(name)
     areas = {layer: int(choices.alone(layer, c)[at]) for layer, c in found.chosen.items()}
-    layer = max(areas, key=lambda layer: areas[layer])
+    layer = max(areas, key=lambda layer: areas[layer], default="")
+    largest = f", and {areas[layer]} of them in layer {layer!r}" if layer else ""
     rest = "".join(f", with at most {count} {each.upper()}" for each, count in met.items())
     return (
         f"program {choices.program.name!r} takes at least {found.area[name]} {name.upper()} of "
-        f"{choices.family}{rest}, above the {budget[name]} of the budget, and {areas[layer]} of "
-        f"them in layer {layer!r}; allow {found.area[name]} or more"
+        f"{choices.family}{rest}, above the {budget[name]} of the budget{largest}; allow "
+        f"{found.area[name]} or more"
     )
 
 

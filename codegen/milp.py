@@ -21,16 +21,33 @@ from .price import price_of
 
 GAP = 0.5
 """Prices are integers: what is nearer than one is equal."""
+TOLERANCES = (1e-6, 1e-9)
+"""How far from whole a binary may be, and then, where areas are so large that this is seen."""
 
 Fast = Mapping[str, Sequence[Choice]]
 
 
+@dataclass(frozen=True)
+class Found:
+    """The choice of each layer, and the price that the solver says they have."""
+
+    chosen: Mapping[str, Choice]
+    objective: float
+
+
 def solve(
-    choices: Choices, fast: Fast, price: Ints, limits: Mapping[str, int]
-) -> dict[str, Choice] | None:
-    """The choice of each layer among `fast` of least price within `limits`; None: there is none."""
+    choices: Choices,
+    fast: Fast,
+    price: Ints,
+    limits: Mapping[str, int],
+    tolerance: float = TOLERANCES[0],
+) -> Found | None:
+    """The choice of each layer among `fast` of least price within `limits`; None: there is none.
+
+    There is one layer at least.
+    """
     kept = _without_beaten(choices, fast, price, limits)
-    return _Model(choices, kept, price, limits).solve()
+    return _Model(choices, kept, price, limits, tolerance).solve()
 
 
 # --- choices that are beaten --------------------------------------------------------------------
@@ -122,13 +139,14 @@ class _Model:
     fast: Fast
     price: Ints
     limits: Mapping[str, int]
+    tolerance: float
     areas: list[Ints] = field(default_factory=list[Ints])
     upper: list[float] = field(default_factory=list[float])
     rows: list[tuple[float, float, dict[int, float]]] = field(
         default_factory=list[tuple[float, float, dict[int, float]]]
     )
 
-    def solve(self) -> dict[str, Choice] | None:
+    def solve(self) -> Found | None:
         stops = self._stops()
         binary = {name: self._columns([s.area for s in every]) for name, every in stops.items()}
         whole = len(self.areas)
@@ -152,13 +170,15 @@ class _Model:
             row = {int(k): float(areas[k]) for k in np.flatnonzero(areas)}
             # Areas are integers: half of one keeps rounding away from the bound.
             self.rows.append((-highspy.kHighsInf, most + 0.5, row))
-        values = self._run(whole)
-        if values is None:
+        solved = self._run(whole)
+        if solved is None:
             return None
-        return {
+        values, objective = solved
+        chosen = {
             layer: every[int(np.argmax(values[binary[layer]]))]
             for layer, every in self.fast.items()
         }
+        return Found(chosen, objective)
 
     def _stops(self) -> dict[str, list[_Stop]]:
         stops = {
@@ -198,8 +218,8 @@ class _Model:
                 self.rows.append((0, 0, row))
         return flows
 
-    def _run(self, whole: int) -> np.ndarray | None:
-        """Values of all columns at the optimum, of which the first `whole` are binaries."""
+    def _run(self, whole: int) -> tuple[np.ndarray, float] | None:
+        """Values of all columns, of which the first `whole` are binaries, and the least price."""
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = len(self.areas), len(self.rows)
         lp.col_cost_ = (np.array(self.areas) @ self.price).astype(float)
@@ -215,7 +235,14 @@ class _Model:
         lp.integrality_ = [kinds.kInteger] * whole + [kinds.kContinuous] * (len(self.areas) - whole)
         # The class above it prints a banner when it is made; standard output is not ours to spoil.
         solver = highspy._Highs()  # type: ignore[attr-defined]
-        options = {"output_flag": False, "threads": 1, "mip_rel_gap": 0.0, "mip_abs_gap": GAP}
+        options = {
+            "output_flag": False,
+            "threads": 1,
+            "mip_rel_gap": 0.0,
+            "mip_abs_gap": GAP,
+            "mip_feasibility_tolerance": self.tolerance,
+            "primal_feasibility_tolerance": min(self.tolerance, 1e-7),
+        }
         for name, value in options.items():
             solver.setOptionValue(name, value)
         solver.passModel(lp)
@@ -225,4 +252,5 @@ class _Model:
             return None
         if status != highspy.HighsModelStatus.kOptimal:
             raise RuntimeError(f"HiGHS ended with {status}; this is a bug, please report it")
-        return np.array(solver.getSolution().col_value)
+        objective = solver.getInfo().objective_function_value
+        return np.array(solver.getSolution().col_value), objective

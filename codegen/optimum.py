@@ -28,11 +28,12 @@ _NEVER = np.int64(1) << 60
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """A folding of every layer, its area by `choices.Choices`, and its price."""
+    """A folding of every layer: its area by `choices.Choices`, its price, the border's cycles."""
 
     chosen: Mapping[str, Choice]
     area: Mapping[str, int]
     price: int
+    border: int = 1
 
     @property
     def folds(self) -> dict[str, Fold]:
@@ -42,7 +43,7 @@ class Optimum:
     @property
     def cycles(self) -> int:
         """Cycles per frame: those of the slowest layer."""
-        return max((choice.cycles for choice in self.chosen.values()), default=1)
+        return max((choice.cycles for choice in self.chosen.values()), default=self.border)
 
 
 def least(
@@ -56,12 +57,29 @@ def least(
         layer: tuple(choice for choice in every if choice.cycles <= target)
         for layer, every in choices.layers.items()
     }
-    if not all(fast.values()):
+    if not all(fast.values()) or target < choices.border:
         return None
+    if not fast:
+        only = _settle(choices, {}, price)
+        return only if _keeps(only, limits or {}) else None
     if not limits and _open_states(choices, fast) <= STATES:
         return _settle(choices, _Sweep(choices, fast, price).run(), price)
-    found = milp.solve(choices, fast, price, limits or {})
-    return None if found is None else _settle(choices, found, price)
+    for tolerance in milp.TOLERANCES:
+        found = milp.solve(choices, fast, price, limits or {}, tolerance)
+        if found is None:
+            return None
+        settled = _settle(choices, found.chosen, price)
+        # Sums of whole numbers judge what a solver of floats has found.
+        if _keeps(settled, limits or {}) and abs(settled.price - found.objective) < milp.GAP:
+            return settled
+    raise RuntimeError(
+        f"HiGHS found a folding of {choices.program.name!r} that breaks its limits or has another "
+        "price than it says; this is a bug, please report it"
+    )
+
+
+def _keeps(found: Optimum, limits: Mapping[str, int]) -> bool:
+    return all(found.area[name] <= most for name, most in limits.items())
 
 
 def area_of(choices: Choices, chosen: Mapping[str, Choice]) -> Ints:
@@ -72,7 +90,7 @@ def area_of(choices: Choices, chosen: Mapping[str, Choice]) -> Ints:
     )
     entries = choices.from_source(INPUT)
     shared = max((_wanted(chosen, wire) for wire in entries), default=1)
-    if len(entries) > 1:
+    if len(entries) > 1 or not chosen:
         area = area + choices.leaving(INPUT, shared)
     for wire in choices.wires:
         if wire.reader is None or (wire.source == INPUT and len(entries) == 1):
@@ -89,7 +107,7 @@ def _wanted(chosen: Mapping[str, Choice], wire: Wire) -> int:
 def _settle(choices: Choices, chosen: Mapping[str, Choice], price: Ints) -> Optimum:
     area = area_of(choices, chosen)
     named = {name: int(value) for name, value in zip(RESOURCES, area, strict=True)}
-    return Optimum(chosen, named, int(area @ price))
+    return Optimum(chosen, named, int(area @ price), choices.border)
 
 
 def _lanes(every: Sequence[Choice]) -> list[int]:

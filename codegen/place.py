@@ -8,6 +8,7 @@ the design itself is placed, without the harness.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ..models.container import replace_file
 from ..models.fixed import ProgramError
 from . import synth, tools
 from .devices import PLACERS, Device, candidates
@@ -25,6 +27,11 @@ from .synth import RESOURCES, Area
 from .verilog import Rtl
 
 SECONDS = 7200
+NO_ROOM = re.compile(
+    r"no bels remaining|utilisation limit|unable to (find|place)|failed to (place|legali)",
+    re.IGNORECASE,
+)
+"""What nextpnr says where packing or placing ended because there is no room."""
 TARGET = 200.0
 """The clock in MHz that nextpnr aims at where none is asked for; it reports what it reaches."""
 
@@ -49,13 +56,25 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A seed with which the design was not placed, and the sentence that says why."""
+
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Placed:
-    """A design on a device: its own netlist, that of its harness (None without), and each run."""
+    """A design on a device: its own netlist, that of its harness (None without), and each run.
+
+    failed: the seeds that ended without a result; there is one run at least.
+    """
 
     device: str
     netlist: Area
     harness: Area | None
     runs: tuple[Run, ...]
+    failed: tuple[Failure, ...] = ()
 
     @property
     def middle(self) -> Run:
@@ -91,8 +110,8 @@ def place(
     clock: MHz to aim at.  jobs: placements at a time.  pins: constraints of the real ports (.pcf,
     .lpf or .cst), which leave out the harness; bitstream: write that of the fastest seed, which
     takes `pins`.  seconds: for each run of each tool.  The result is remembered by content, but not
-    where a bitstream is written.  Raises `ProgramError` where a tool is missing, refuses the design
-    or takes too long, and where no device is large enough.
+    where a bitstream is written or a seed failed.  Raises `ProgramError` where a tool is missing,
+    where all seeds are refused or take too long, and where no device is large enough.
     """
     if family not in PLACERS:
         raise ProgramError(
@@ -104,8 +123,10 @@ def place(
             "a bitstream needs the pins of your board; give them with --pins FILE (.pcf for ice40, "
             ".lpf for ecp5, .cst for gowin)"
         )
+    if bitstream is not None:
+        _check_packing(family, bitstream)
     tried, program = candidates(family, device), _program(family)
-    text = None if pins is None else pins.read_text()
+    text = None if pins is None else _read_pins(pins)
     job = _Job(rtl, family, clock or TARGET, text, seconds, program, tell)
 
     def make() -> dict[str, Any]:
@@ -113,9 +134,42 @@ def place(
 
     if bitstream is not None:
         return _restored(make())
-    rules = [*map(asdict, tried), asdict(PLACERS[family]), tools.version(program)]
-    key = [*synth.contents(rtl, family), *rules, seeds, job.clock, text]
-    return _restored(tools.remembered("place", key, make))
+    key = [*synth.contents(rtl, family), tools.version(program), *_texts(job, tried), seeds]
+    return _restored(tools.remembered("place", key, make, lambda made: not made["failed"]))
+
+
+def _read_pins(pins: Path) -> str:
+    try:
+        return pins.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ProgramError(
+            f"the file of pins {pins} is not UTF-8 text (byte {error.start}); give a .pcf, .lpf or "
+            ".cst file"
+        ) from None
+
+
+def _check_packing(family: str, bitstream: Path) -> None:
+    """Refuse before hours of placing what could not be packed or written behind it."""
+    _packer(family)
+    if bitstream.is_dir() or not bitstream.parent.is_dir():
+        raise ProgramError(
+            f"the bitstream {bitstream} is a file in a folder that exists; choose another place"
+        )
+
+
+def _texts(job: _Job, tried: list[Device]) -> list[Any]:
+    """All that the tools are told, but for the design: the key of what they make of it."""
+    frame = None if job.pins is not None else _frame(job)
+    each = [
+        [
+            asdict(device),
+            _script(job, device.variant),
+            _command(job, device, 0),
+            _sites(job, device),
+        ]
+        for device in tried
+    ]
+    return [asdict(PLACERS[job.family]), frame, each]
 
 
 def _restored(made: dict[str, Any]) -> Placed:
@@ -125,6 +179,7 @@ def _restored(made: dict[str, Any]) -> Placed:
         Area(**made["netlist"]),
         Area(**frame) if frame else None,
         tuple(Run(**run) for run in made["runs"]),
+        tuple(Failure(**failure) for failure in made["failed"]),
     )
 
 
@@ -153,18 +208,29 @@ def _place(job: _Job, tried: list[Device], seeds: int, jobs: int, bitstream: Pat
         netlists: dict[str, tuple[Area, Area | None]] = {}
         device, first = _first(job, tried, netlists, folder)
         with ThreadPoolExecutor(jobs) as pool:
-            rest = pool.map(lambda seed: _run(job, device, seed, folder), range(2, seeds + 1))
-            runs = (first, *rest)
+            rest = pool.map(lambda seed: _tried(job, device, seed, folder), range(2, seeds + 1))
+            every = [first, *rest]
+        runs = tuple(run for run in every if isinstance(run, Run))
+        if not runs:
+            assert isinstance(first, ProgramError)
+            raise first
+        failed = tuple(
+            Failure(seed, str(run)) for seed, run in enumerate(every, 1) if not isinstance(run, Run)
+        )
         if bitstream is not None:
             fastest = max(runs, key=lambda run: run.mhz or 0.0)
             _pack(job, device, folder, fastest.seed, bitstream)
-        return Placed(device.name, *netlists[device.variant], runs)
+        return Placed(device.name, *netlists[device.variant], runs, failed)
 
 
 def _first(
     job: _Job, tried: list[Device], netlists: dict[str, tuple[Area, Area | None]], folder: Path
-) -> tuple[Device, Run]:
-    """The smallest device that the design fits, placed with the first seed."""
+) -> tuple[Device, Run | ProgramError]:
+    """The smallest device that the design fits, and what became of the first seed.
+
+    A device is left for the next where there is no room for the design.  Pins are those of one
+    board, and any other failure would meet the next device as well.
+    """
     for device in tried:
         if device.variant not in netlists:
             job.tell(f"mapping {job.rtl.top} for {device.name} with Yosys")
@@ -178,14 +244,24 @@ def _first(
             )
         if lack:
             continue
-        try:
-            return device, _run(job, device, 1, folder)
-        except ProgramError:
-            # What fits by its counts may still not be placed or packed: the next has more room.
-            if last:
-                raise
-            job.tell(f"{device.name} is too small for {job.rtl.top}, trying the next")
+        found = _tried(job, device, 1, folder)
+        if last or job.pins is not None or not _without_room(found):
+            return device, found
+        job.tell(f"{device.name} is too small for {job.rtl.top}, trying the next")
     raise AssertionError("a family has at least one device")
+
+
+def _tried(job: _Job, device: Device, seed: int, folder: Path) -> Run | ProgramError:
+    """What became of a seed: one that fails leaves the others theirs."""
+    try:
+        return _run(job, device, seed, folder)
+    except (tools.TooSlow, tools.Refused) as error:
+        job.tell(f"seed {seed} failed: {error}")
+        return error
+
+
+def _without_room(found: Run | ProgramError) -> bool:
+    return isinstance(found, tools.Refused) and bool(NO_ROOM.search(found.said))
 
 
 def _lacking(device: Device, netlist: tuple[Area, Area | None]) -> str:
@@ -203,14 +279,28 @@ def _netlist(job: _Job, variant: str, folder: Path) -> tuple[Area, Area | None]:
     """Write `net.json` of a variant to `folder`; return the area of the design and the harness."""
     top, family = job.rtl.top, job.family
     start = time.perf_counter()
+    if job.pins is None:
+        (folder / f"{top}_harness.v").write_text(_frame(job))
+    synth.yosys(_script(job, variant), folder, job.seconds, top)
+    own = synth.counted(folder / "own.json", family, time.perf_counter() - start)
+    if job.pins is not None:
+        return own, None
+    return own, synth.counted(folder / "frame.json", family, boxes=frozenset({top}))
+
+
+def _frame(job: _Job) -> str:
+    """The harness as Verilog."""
+    return harness(job.rtl.top, ports(job.rtl.verilog, job.rtl.top))
+
+
+def _script(job: _Job, variant: str) -> str:
+    """What Yosys does: map the design, and join it to its harness if there is one."""
+    top, family = job.rtl.top, job.family
     if job.pins is not None:
         mapped = synth.mapped(family, top, variant, "own", pads=True)
-        script = f"read_verilog {top}.v; {mapped}; write_json {_net(variant)}"
-        synth.yosys(script, folder, job.seconds, top)
-        return synth.counted(folder / "own.json", family, time.perf_counter() - start), None
+        return f"read_verilog {top}.v; {mapped}; write_json {_net(variant)}"
     frame = f"{top}_harness"
-    (folder / f"{frame}.v").write_text(harness(top, ports(job.rtl.verilog, top)))
-    script = "; ".join(
+    return "; ".join(
         (
             f"read_verilog {top}.v",
             synth.mapped(family, top, variant, "own"),
@@ -224,9 +314,6 @@ def _netlist(job: _Job, variant: str, folder: Path) -> tuple[Area, Area | None]:
             f"write_json {_net(variant)}",
         )
     )
-    synth.yosys(script, folder, job.seconds, top)
-    own = synth.counted(folder / "own.json", family, time.perf_counter() - start)
-    return own, synth.counted(folder / "frame.json", family, boxes=frozenset({top}))
 
 
 def _net(variant: str) -> str:
@@ -237,29 +324,37 @@ def _net(variant: str) -> str:
 
 
 def _run(job: _Job, device: Device, seed: int, folder: Path) -> Run:
-    placer, stem = PLACERS[job.family], f"{device.name}-{seed}"
     job.tell(f"placing {job.rtl.top} on {device.name}, seed {seed}")
-    option, suffix = placer.bits
-    command = [
-        job.program, *device.options, "--json", _net(device.variant), "--seed", str(seed),
-        "--freq", f"{job.clock:g}", "--timing-allow-fail", "--report", f"{stem}.report.json",
-        option, f"{stem}.{suffix}", *_pins(job, device, folder),
-    ]  # fmt: skip
+    stem, sites = f"{device.name}-{seed}", _sites(job, device)
+    if sites is not None:
+        (folder / f"{stem}.pins").write_text(sites, encoding="utf-8")
+    command = [job.program, *_command(job, device, seed)]
     start = time.perf_counter()
     tools.run(command, folder, job.seconds, job.rtl.top, f"nextpnr for {device.name}")
     report = json.loads((folder / f"{stem}.report.json").read_text())
     return read_report(report, job.family, seed, time.perf_counter() - start)
 
 
-def _pins(job: _Job, device: Device, folder: Path) -> list[str]:
-    """The option that says where pins are; without one nextpnr places those of a harness itself."""
-    text = job.pins
-    if text is None and device.sites:
-        text = "".join(f'IO_LOC "{pin}" {device.sites[pin]};\n' for pin in PINS)
-    if text is None:
-        return ["--lpf-allow-unconstrained"] if job.family == "ecp5" else []
-    (folder / "pins").write_text(text)
-    return [PLACERS[job.family].pins % "pins"]
+def _command(job: _Job, device: Device, seed: int) -> list[str]:
+    """What nextpnr is called with."""
+    placer, stem = PLACERS[job.family], f"{device.name}-{seed}"
+    option, suffix = placer.bits
+    if _sites(job, device) is not None:
+        pins = [placer.pins % f"{stem}.pins"]
+    else:
+        pins = ["--lpf-allow-unconstrained"] if job.family == "ecp5" else []
+    return [
+        *device.options, "--json", _net(device.variant), "--seed", str(seed),
+        "--freq", f"{job.clock:g}", "--timing-allow-fail", "--report", f"{stem}.report.json",
+        option, f"{stem}.{suffix}", *pins,
+    ]  # fmt: skip
+
+
+def _sites(job: _Job, device: Device) -> str | None:
+    """Where the pins are; None where nextpnr places those of a harness itself."""
+    if job.pins is None and device.sites:
+        return "".join(f'IO_LOC "{pin}" {device.sites[pin]};\n' for pin in PINS)
+    return job.pins
 
 
 def read_report(report: Mapping[str, Any], family: str, seed: int, seconds: float) -> Run:
@@ -297,6 +392,11 @@ def unit_of(cell: str, units: list[str]) -> str:
     return "the top level" if inner != cell or not units else "the harness"
 
 
+def _packer(family: str) -> str:
+    program = PLACERS[family].packer[0]
+    return tools.needed(program, tools.find(program), "a bitstream")
+
+
 def _pack(job: _Job, device: Device, folder: Path, seed: int, bitstream: Path) -> None:
     placer = PLACERS[job.family]
     names = {
@@ -305,6 +405,5 @@ def _pack(job: _Job, device: Device, folder: Path, seed: int, bitstream: Path) -
         "part": device.part,
     }
     program, *rest = (word.format(**names) for word in placer.packer)
-    path = tools.needed(program, tools.find(program), "a bitstream")
-    tools.run([path, *rest], folder, job.seconds, job.rtl.top, program)
-    bitstream.write_bytes((folder / "packed").read_bytes())
+    tools.run([_packer(job.family), *rest], folder, job.seconds, job.rtl.top, program)
+    replace_file(bitstream, (folder / "packed").read_bytes())

@@ -9,34 +9,26 @@ but of foldings with equal LUTs the one with fewer registers is smaller.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..hw.cost import RESOURCES
 from ..models.fixed import Ints, ProgramError
+from . import devices
 
 UNIT = 16
 """Of a price: a LUT."""
 
+_XC7A100T = {"lut": 63_400, "ff": 126_800, "bram": 270, "dsp": 240}
+"""Of the vendor's data sheet (DS180), in the units of `codegen.synth.Area`; nobody places on it."""
 
-@dataclass(frozen=True)
-class Device:
-    """What a device of a family has; `bram` in the blocks that `hw.cost` counts."""
-
-    name: str
-    lut: int
-    bram: int
-    dsp: int
-
-
-DEVICES: Mapping[str, Device] = {
-    "ecp5": Device("LFE5U-85F", 83_640, 208, 156),
-    "ice40": Device("iCE40UP5K", 5_280, 30, 8),
-    "gowin": Device("GW2A-18", 20_736, 46, 48),
-    "xc7": Device("XC7A100T", 63_400, 270, 240),
+DEVICES: Mapping[str, Mapping[str, int]] = {
+    "ecp5": devices.DEVICES["85k"].room,
+    "ice40": devices.DEVICES["up5k"].room,
+    "gowin": devices.DEVICES["gw2a-18"].room,
+    "xc7": _XC7A100T,
 }
-"""Figures of the vendors' data sheets; block RAMs of 18 kbit, of 4 kbit on iCE40."""
+"""What the device of each family has by which its resources are weighed against one another."""
 
 AREA = "area"
 MEASURES = (AREA, *RESOURCES)
@@ -54,6 +46,7 @@ def price_of(measure: str, family: str) -> Ints:
         raise ProgramError(
             f"no device is known for the family {family!r}; it is one of {', '.join(DEVICES)}"
         )
-    device, whole = DEVICES[family], UNIT * DEVICES[family].lut
-    each = {"lut": UNIT, "ff": 1, "bram": whole // device.bram, "dsp": whole // device.dsp}
+    room = DEVICES[family]
+    whole = UNIT * room["lut"]
+    each = {"lut": UNIT, "ff": 1, "bram": whole // room["bram"], "dsp": whole // room["dsp"]}
     return np.array([each[name] for name in RESOURCES])

@@ -136,15 +136,18 @@ def synthesise(
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bitwright-") as folder:
         write(rtl, Path(folder))
-        relaxed = "" if delay is None else f"scratchpad -set abc9.D {delay}; "
-        script = f"{relaxed}read_verilog {rtl.top}.v; {mapped(family, rtl.top, variant, 'stat')}"
-        yosys(script, Path(folder), seconds, rtl.top)
+        yosys(_script(rtl.top, family, delay, variant), Path(folder), seconds, rtl.top)
         return counted(Path(folder, "stat.json"), family, time.perf_counter() - start)
+
+
+def _script(top: str, family: str, delay: int | None, variant: str) -> str:
+    relaxed = "" if delay is None else f"scratchpad -set abc9.D {delay}; "
+    return f"{relaxed}read_verilog {top}.v; {mapped(family, top, variant, 'stat')}"
 
 
 def cached(rtl: Rtl, family: str, delay: int | None = None, variant: str = "") -> Area:
     """Do as `synthesise`, or return what it returned for the same text, rules and Yosys."""
-    key = [*contents(rtl, family), delay, variant]
+    key = [*contents(rtl, family), _script(rtl.top, family, delay, variant)]
     made = tools.remembered(
         "synth", key, lambda: asdict(synthesise(rtl, family, delay=delay, variant=variant))
     )

@@ -7,7 +7,7 @@ another is the least that single adders allow, by a formula that needs no search
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -75,12 +75,19 @@ class Graph:
 
     @cached_property
     def grids(self) -> tuple[Grid, ...]:
-        """The least and greatest value of each node, attained: from its weight of every input."""
-        weights = np.stack(self.nodes(np.eye(len(self.lo), dtype=np.int64)))
-        positive, negative = np.maximum(weights, 0), np.minimum(weights, 0)
-        lo = positive @ self.lo + negative @ self.hi
-        hi = positive @ self.hi + negative @ self.lo
-        return tuple(Grid(a, b) for a, b in zip(lo.tolist(), hi.tolist(), strict=True))
+        """The least and greatest value of each node, attained: from its weight of each input."""
+        lo, hi = self.lo.tolist(), self.hi.tolist()
+        # Most nodes see few of the inputs.
+        weights = [{k: 1} for k in range(len(lo))]
+        for adder in self.adders:
+            weights.append(_combined(weights[adder.a], weights[adder.b], adder))
+        return tuple(
+            Grid(
+                sum(w * (lo[k] if w > 0 else hi[k]) for k, w in node.items()),
+                sum(w * (hi[k] if w > 0 else lo[k]) for k, w in node.items()),
+            )
+            for node in weights
+        )
 
     @cached_property
     def depths(self) -> tuple[int, ...]:
@@ -99,6 +106,15 @@ class Graph:
             full = adder.kind == REVERSED
             total += adder_bits(a.lo, a.hi, b.lo, b.hi, adder.shift, adder.kind != PLUS, full)
         return total + sum(self.grids[o.node].bits for o in self.outputs if o.negative)
+
+
+def _combined(a: Mapping[int, int], b: Mapping[int, int], adder: Adder) -> dict[int, int]:
+    """The weights of the inputs in a sum."""
+    first, second = (-1 if adder.kind == REVERSED else 1), (-1 if adder.kind == MINUS else 1)
+    made = {k: first * w for k, w in a.items()}
+    for k, w in b.items():
+        made[k] = made.get(k, 0) + (second * w << adder.shift)
+    return made
 
 
 def digits(weights: Ints) -> tuple[Ints, Ints]:

@@ -22,6 +22,11 @@ from ..models.fixed import Ints
 SHIFTS = 32
 """Shifts between two terms lie below this: weights have at most 16 bits and so 17 digits."""
 
+LONG = 128
+"""Beyond so many terms of a row not every pair is looked at: that takes their number cubed."""
+NEAR = 32
+"""Of a long row, the terms that may be summed next: those with the fewest adders before them."""
+
 
 @njit(cache=True, nogil=True)
 def width(lo: int, hi: int) -> int:
@@ -111,6 +116,13 @@ def _value(count: int, bits: int, shift: int, taste: tuple[float, float]) -> flo
 
 
 @njit(cache=True, nogil=True)
+def _weight(coefficients: Ints, node: int, k: int) -> int:
+    """How often input k is in a node, of which the sums have rows of coefficients."""
+    inputs = coefficients.shape[1]
+    return coefficients[node - inputs, k] if node >= inputs else int(node == k)
+
+
+@njit(cache=True, nogil=True)
 def _key(a: int, b: int, shift: int, minus: int) -> int:
     return ((a << 24 | b) << 6 | shift) << 1 | minus
 
@@ -133,9 +145,7 @@ def share(
     p[:inputs], n[:inputs] = plus, less
     low, high = np.zeros(most, np.int64), np.zeros(most, np.int64)
     low[:inputs], high[:inputs] = lo, hi
-    coefficients = np.zeros((most, inputs), np.int64)
-    for k in range(inputs):
-        coefficients[k, k] = 1
+    coefficients = np.zeros((most - inputs, inputs), np.int64)
     depth = np.zeros(most, np.int64)
     sums = np.zeros((most, 4), np.int64)
     active = np.zeros((rows, most), np.int64)
@@ -178,8 +188,9 @@ def share(
         depth[nodes] = max(depth[a], depth[b]) + 1
         sign = -1 if minus else 1
         for k in range(inputs):
-            c = coefficients[a, k] + (sign * coefficients[b, k] << shift)
-            coefficients[nodes, k] = c
+            first, second = _weight(coefficients, a, k), _weight(coefficients, b, k)
+            c = first + (sign * second << shift)
+            coefficients[nodes - inputs, k] = c
             low[nodes] += c * lo[k] if c > 0 else c * hi[k]
             high[nodes] += c * hi[k] if c > 0 else c * lo[k]
         more = (1 << depth[nodes]) - (1 << depth[a]) - (1 << depth[b])
@@ -271,7 +282,9 @@ def pairing(
     """Sum terms sign * (x << shift) two at a time, within a depth: (places (k - 1, 2), cost).
 
     Place j below k is term j, place k + i the i-th sum.  Each time that pair is summed whose chain
-    is shortest (mode 0), or whose sum is narrowest (mode 1).
+    is shortest (mode 0), or whose sum is narrowest (mode 1), or least deep (mode 2).  Of more than
+    `LONG` terms only the `NEAR` least deep are looked at, in the order of their shifts: two least
+    deep ones may always be summed, so there is a pair.
     """
     k = len(lo)
     pairs = np.zeros((max(k - 1, 0), 2), np.int64)
@@ -280,13 +293,17 @@ def pairing(
     signs = np.zeros(2 * k, np.int64)
     low[:k], high[:k], at[:k], deep[:k], signs[:k] = lo, hi, shift, depth, sign
     alive = list(range(k))
+    near = k
+    if k > LONG:
+        near = NEAR
+        alive = [int(term) for term in np.argsort(depth * SHIFTS + shift, kind="mergesort")]
     used = 0
     for d in depth:
         used += 1 << d
     cost = 0
     for made in range(k - 1):
         best, first, second = 1 << 60, -1, -1
-        for i in range(len(alive)):
+        for i in range(min(near, len(alive))):
             for j in range(i):
                 x, y = alive[i], alive[j]
                 if _room(limit, used, deep[x], deep[y]) < 1:
@@ -317,5 +334,8 @@ def pairing(
         pairs[made] = x, y
         alive.remove(x)
         alive.remove(y)
-        alive.append(new)
+        place = len(alive)
+        while near < k and place > 0 and deep[alive[place - 1]] > deep[new]:
+            place -= 1
+        alive.insert(place, new)
     return pairs, cost

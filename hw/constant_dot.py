@@ -20,14 +20,16 @@ ADDER = 3
 """Levels of an adder of these graphs: a carry chain of some 16 bits, and the wires to it."""
 MOST_DIGITS = 16_384
 """The greatest matrix that is searched, in signed digits: 64x64 of 8 bits, a few seconds."""
+MOST_PAIRS = 1 << 24
+"""The most pairs of digits in one row, summed over the rows: a single row of 4,096 digits."""
 
 
 def is_constant(op: Dot, place: Place) -> bool:
     """Whether this unit is an adder graph: all rows and columns in one step, and it pays.
 
     Signs take XNOR and popcount instead: a LUT holds several of their products.  Beyond
-    `MOST_DIGITS` the search would take too long, and beyond 62 bits a shared sum may not fit the
-    words of the search although each row does.
+    `MOST_DIGITS` or `MOST_PAIRS` the search would take too long, and beyond 62 bits a shared sum
+    may not fit the words of the search although each row does.
     """
     grid = place.inputs[0].grid
     if (place.fold.pe, place.fold.simd) != op.weights.shape or grid.bipolar:
@@ -35,7 +37,8 @@ def is_constant(op: Dot, place: Place) -> bool:
     size, largest = op.weights.shape[1], int(np.abs(op.weights).max())
     if 2 * largest * size * max(abs(grid.lo), abs(grid.hi)) >= 1 << 62:
         return False
-    return int(digit_counts(op.weights).sum()) <= MOST_DIGITS
+    counts = digit_counts(op.weights)
+    return int(counts.sum()) <= MOST_DIGITS and int((counts**2).sum()) <= MOST_PAIRS
 
 
 def adders_in_stage(place: Place) -> int:

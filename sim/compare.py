@@ -129,7 +129,7 @@ def _entry(
         "transfers": outcome.transfers if outcome else None,
         "area": area_error(family),
         "clock": {**asdict(clock), "source": clock.source} if clock else None,
-        "speed": _speed(total["schedule"], clock) if clock else None,
+        "speed": speed(total["schedule"], clock.mhz) if clock else None,
         "placed": {**asdict(placed.area), "tools": placed.tools} if placed else None,
         "systolic": systolic.beside(design),
         "roofline": roof.as_json() if roof else None,
@@ -139,11 +139,14 @@ def _entry(
     }
 
 
-def _speed(cycles: Mapping[str, int], clock: Clock) -> dict[str, float]:
-    """Frames per second, and the time from a frame's first input to its last output."""
+def speed(cycles: Mapping[str, int], mhz: float) -> dict[str, float]:
+    """Frames per second, and the microseconds from a frame's first input to its last output.
+
+    The first input goes in cycle 0, so a last output in cycle "first" ends "first" + 1 cycles.
+    """
     return {
-        "frames_per_second": clock.mhz * 1e6 / cycles["interval"],
-        "latency_us": (cycles["first"] + 1) / clock.mhz,
+        "frames_per_second": mhz * 1e6 / cycles["interval"],
+        "latency_us": (cycles["first"] + 1) / mhz,
     }
 
 

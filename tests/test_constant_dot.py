@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from agree import chain, check_unit, samples
@@ -79,6 +81,32 @@ def test_the_depth_is_what_the_formula_says(weights: Ints):
     assert max(depths, default=0) == depth_of(weights)
 
 
+@pytest.mark.parametrize("columns", [1000, 2000])
+def test_a_long_row_takes_seconds(columns: int):
+    """And is as deep as the formula says, though not every pair is looked at."""
+    weights = matrix(1, columns, BINARY)
+    begin = time.process_time()
+    graph = adder_graph(weights, *ends(columns, signed(4)))
+    last = graph.grids[graph.outputs[0].node]
+    assert time.process_time() - begin < 20
+    plus, less = int((weights > 0).sum()), int((weights < 0).sum())
+    assert (last.lo, last.hi) == (-8 * plus - 7 * less, 7 * plus + 8 * less)
+    assert graph.depths[graph.outputs[0].node] == depth_of(weights)
+    assert len(graph.adders) == columns - 1
+    x = samples(Edge.of((columns,), signed(4)), 3)
+    np.testing.assert_array_equal(graph(x), x @ weights.T)
+
+
+@pytest.mark.parametrize("grid", [signed(6), signed(2), unsigned(3)], ids=str)
+def test_long_rows_are_their_matrix(grid: Grid):
+    weights = matrix(2, 150, grid, 3)
+    weights[0, :40] = 0
+    graph = adder_graph(weights, *ends(150, unsigned(2)))
+    np.testing.assert_array_equal(graph(np.eye(150, dtype=np.int64)), weights.T)
+    depths = [graph.depths[o.node] + o.negative for o in graph.outputs]
+    assert max(depths) == depth_of(weights)
+
+
 def test_ranges_are_attained():
     """Of every node, by brute force over all inputs."""
     graph = adder_graph(matrix(4, 3, signed(5), 2), np.array([-2, 0, -3]), np.array([1, 3, -1]))
@@ -145,6 +173,9 @@ def test_which_units_are_graphs():
     assert not is_constant(wide, place(wide, signed(61), Fold(2, 2)))
     large = Dot(matrix(80, 80, signed(16)), signed(16))
     assert not is_constant(large, place(large, signed(8), Fold(80, 80)))
+    for columns, graph in ((4096, True), (4097, False)):
+        long = Dot(matrix(1, columns, BINARY), BINARY)
+        assert is_constant(long, place(long, signed(8), Fold(1, columns))) == graph
 
 
 def test_stages_hold_so_many_levels():

@@ -1,13 +1,15 @@
 """The best folding: as good as trying every one, the same by both searches, priced as built."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 from programs import chain, every_operator
 
-from bitwright.codegen import milp, pareto
+from bitwright.codegen import folding, milp, pareto
 from bitwright.codegen.choices import Choices, Total
+from bitwright.codegen.devices import DEVICES as PLACED_ON
 from bitwright.codegen.folding import build, complete, fastest, fold_for, quickest
 from bitwright.codegen.optimum import area_of, least
 from bitwright.codegen.price import AREA, DEVICES, price_of
@@ -15,7 +17,16 @@ from bitwright.hw import cost
 from bitwright.hw.design import Design
 from bitwright.hw.unit import Fold
 from bitwright.models.fixed import BINARY, ProgramError, signed, unsigned
-from bitwright.models.ops import Add, Concatenate, Dot, MaxPool, Requantise, Thresholds, Window
+from bitwright.models.ops import (
+    Add,
+    Concatenate,
+    Dot,
+    MaxPool,
+    Requantise,
+    Reshape,
+    Thresholds,
+    Window,
+)
 from bitwright.models.program import INPUT, Edge, Node, Program
 
 RNG = np.random.default_rng(7)
@@ -71,6 +82,11 @@ def pooled():
     )
 
 
+def reshaped():
+    """No layer at all: what comes in goes out, a value a cycle."""
+    return chain("reshaped", Edge.of((2, 3), unsigned(2)), Reshape((6,)))
+
+
 PROGRAMS = [dense(), residual(), shared_input(), pooled()]
 by_name = pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.name)
 
@@ -80,7 +96,7 @@ def every_folding(choices):
     layers = list(choices.layers)
     for combination in product(*choices.layers.values()):
         chosen = dict(zip(layers, combination, strict=True))
-        yield max(c.cycles for c in combination), area_of(choices, chosen)
+        yield max((c.cycles for c in combination), default=1), area_of(choices, chosen)
 
 
 def built(choices, folds):
@@ -90,7 +106,7 @@ def built(choices, folds):
     return {name: sum(getattr(part, name) for part in parts) for name in cost.RESOURCES}
 
 
-@pytest.mark.parametrize("program", [*PROGRAMS, every_operator()], ids=lambda p: p.name)
+@pytest.mark.parametrize("program", [*PROGRAMS, reshaped(), every_operator()], ids=lambda p: p.name)
 def test_the_area_of_choices_is_that_of_the_design(program):
     choices = Choices(program)
     for _ in range(12):
@@ -98,8 +114,19 @@ def test_the_area_of_choices_is_that_of_the_design(program):
         folds = {layer: choice.fold for layer, choice in chosen.items()}
         area = area_of(choices, chosen)
         assert dict(zip(cost.RESOURCES, area.tolist(), strict=True)) == built(choices, folds)
-        interval = max(choice.cycles for choice in chosen.values())
+        interval = max((choice.cycles for choice in chosen.values()), default=choices.border)
         assert Design(program, folds, {}).interval == interval
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [("ecp5", "85k"), ("ice40", "up5k"), ("gowin", "gw2a-18")]
+)
+def test_a_resource_weighs_what_a_device_has_of_it(family, name):
+    """In the units in which areas are counted: a Gowin multiplier is a 9 x 9 one."""
+    room = PLACED_ON[name].room
+    lut, ff, bram, dsp = price_of(AREA, family).tolist()
+    assert (lut, ff) == (16, 1)
+    assert (bram, dsp) == tuple(16 * room["lut"] // room[each] for each in ("bram", "dsp"))
 
 
 @by_name
@@ -115,7 +142,8 @@ def test_no_folding_beats_the_optimum_at_any_target(program):
             }
             by_integers = milp.solve(choices, fast, price, {})
             assert by_integers is not None
-            assert int(area_of(choices, by_integers) @ price) == best
+            assert int(area_of(choices, by_integers.chosen) @ price) == best
+            assert by_integers.objective == pytest.approx(best)
             found = least(choices, target, price)
             assert found is not None
             assert (found.price, found.cycles <= target) == (best, True)
@@ -220,6 +248,83 @@ def test_what_cannot_be_had():
     )
     assert refusal(lambda: build(program, 100, family="ice50")).endswith("'ice50'; it is one of "
         + ", ".join(DEVICES))  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), 1e-320, "5", True], ids=str)
+def test_numbers_that_mean_nothing(value):
+    program = pooled()
+    assert refusal(lambda: build(program, target_fps=value, clock=10)) == (
+        f"target_fps is a number of frames per second above 0, not {value!r}; give one"
+    )
+    assert refusal(lambda: build(program, clock=value)) == (
+        f"clock is a number of MHz above 0, not {value!r}; give one"
+    )
+
+
+@pytest.mark.parametrize("most", [-1, 1.5, float("nan"), "7", None, True], ids=str)
+def test_budgets_that_are_no_counts(most):
+    assert refusal(lambda: build(pooled(), budget={"lut": 100_000, "ff": most})) == (
+        f"the budget of ff is an integer that is not negative, not {most!r}; give one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("clock", "fps", "cycles"),
+    [(100, 1e8 / 11, 11), (64.1, 100, 641_000), (10, 500_000, 20), (10, 500_001, 19)],
+)
+def test_no_cycle_is_lost_to_rounding(clock, fps, cycles, monkeypatch):
+    asked = []
+
+    def cheapest(choices, limit, minimise):
+        asked.append(limit)
+        return found
+
+    program = pooled()
+    found = folding.cheapest(Choices(program), None)
+    monkeypatch.setattr(folding, "fastest", lambda _: ("a", 1))
+    monkeypatch.setattr(folding, "cheapest", cheapest)
+    build(program, target_fps=fps, clock=clock)
+    assert asked == [cycles]
+
+
+def test_a_program_without_layers():
+    program = reshaped()
+    ((_, area),) = every_folding(Choices(program))
+    need = int(area[0])
+    assert build(program, budget={"lut": need}).interval == 6
+    assert build(program, 6).interval == 6
+    assert refusal(lambda: build(program, budget={"lut": need - 1})) == (
+        f"program 'reshaped' takes at least {need} LUT of ecp5, above the {need - 1} of the "
+        f"budget; allow {need} or more"
+    )
+    assert refusal(lambda: build(program, 5)) == (
+        "the input takes 6 cycles a frame at its most parallel, above the 5 asked for; ask for 6 "
+        "or more"
+    )
+    assert refusal(lambda: build(program, target_fps=1e6, clock=5)).startswith(
+        "the input takes 6 cycles a frame at its most parallel, which at 5 MHz is 833333 frames "
+    )
+    assert [found.cycles for found in pareto.front(Choices(program))] == [6]
+
+
+def test_what_the_solver_says_is_added_up_again(monkeypatch):
+    """Once more with tighter tolerances, and then it is an error of the solver."""
+    choices, solve, tried = Choices(dense()), milp.solve, []
+
+    def off(*asked):
+        tried.append(asked[-1])
+        found = solve(*asked)
+        return replace(found, objective=found.objective + (asked[-1] > wrong_below))
+
+    monkeypatch.setattr(milp, "solve", off)
+    most = {"lut": 100_000}
+    wrong_below = 1e-8
+    found = least(choices, 1024, PRICE, most)
+    assert found is not None
+    assert tried == list(milp.TOLERANCES)
+    wrong_below = 0.0
+    with pytest.raises(RuntimeError, match="a folding of 'dense' that breaks its limits or has"):
+        least(choices, 1024, PRICE, most)
 
 
 def test_frames_per_second_by_the_interval_that_is_built():

@@ -1,8 +1,12 @@
 """Real synthesis: families, the harness, nextpnr's report, the command's table and its errors."""
 
+import json
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from programs import chain
 
 from bitwright import api, synthesis
 from bitwright.codegen import place, synth, tools
@@ -11,6 +15,7 @@ from bitwright.codegen.verilog import Rtl, write_component
 from bitwright.hw.fifo import Fifo
 from bitwright.hw.unit import Fold, Place, component
 from bitwright.models.fixed import ProgramError, unsigned
+from bitwright.models.ops import Dot
 from bitwright.models.program import Edge
 
 needs_yosys = pytest.mark.skipif(
@@ -131,16 +136,127 @@ def test_what_cannot_be_placed_is_one_sentence(family, options, says):
         place.place(Rtl("unit", "", {}), family, **options)
 
 
-def test_a_design_that_is_too_large_says_by_how_much(monkeypatch):
-    huge = synth.Area(99999, 10, 300, 0, 0.0)
-    monkeypatch.setattr(place, "_netlist", lambda *_: (huge, None))
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    """Takes away the tools: `run(answers)` lets nextpnr answer by device and seed, None for well.
+
+    An answer is an exception, or None for a design that is placed.  Returns what was asked for.
+    """
+    small = synth.Area(10, 10, 0, 0, 0.0)
+    monkeypatch.setenv("BITWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(place, "_netlist", lambda *_: (small, None))
     monkeypatch.setattr(place, "_program", lambda _: "nextpnr")
     monkeypatch.setattr(synth, "yosys_version", lambda: "Yosys")
     monkeypatch.setattr(tools, "version", lambda _: "nextpnr")
+
+    def run(answers):
+        asked = []
+
+        def answer(command, folder, *_):
+            at = command[command.index("--report") + 1].removesuffix(".report.json")
+            asked.append(at)
+            if (error := answers.get(at)) is not None:
+                raise error
+            (folder / f"{at}.report.json").write_text(json.dumps(report(TRELLIS_COMB=1)))
+            return ""
+
+        monkeypatch.setattr(tools, "run", answer)
+        return asked
+
+    return run
+
+
+NO_ROOM = tools.Refused("no", "ERROR: Unable to place cell 'a', no BELs remaining to implement x")
+CRASH = tools.Refused("nextpnr for 25k refused 'unit': gone", "Segmentation fault")
+SLOW = tools.TooSlow("nextpnr for 25k did not finish 'unit' in 1 seconds; fold the design further")
+
+
+def test_a_larger_device_is_tried_where_there_is_no_room(rtl, fake):
+    asked = fake({"25k-1": NO_ROOM})
+    assert place.place(rtl, "ecp5", seeds=2).device == "45k"
+    assert asked == ["25k-1", "45k-1", "45k-2"]
+
+
+@pytest.mark.parametrize("error", [CRASH, SLOW], ids=["crash", "slow"])
+def test_no_larger_device_is_tried_for_another_reason(rtl, fake, error):
+    asked = fake({"25k-1": error, "25k-2": error})
+    with pytest.raises(type(error)) as caught:
+        place.place(rtl, "ecp5", seeds=2)
+    assert caught.value is error
+    assert asked == ["25k-1", "25k-2"]
+
+
+def test_pins_belong_to_one_device(rtl, fake, tmp_path):
+    (tmp_path / "board.lpf").write_text("")
+    asked = fake({"25k-1": NO_ROOM})
+    with pytest.raises(tools.Refused):
+        place.place(rtl, "ecp5", seeds=1, pins=tmp_path / "board.lpf")
+    assert asked == ["25k-1"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_seed_that_fails_leaves_the_others(rtl, fake, seed):
+    asked = fake({f"25k-{seed}": SLOW})
+    found = place.place(rtl, "ecp5", seeds=3)
+    assert [run.seed for run in found.runs] == [k for k in (1, 2, 3) if k != seed]
+    assert found.failed == (place.Failure(seed, str(SLOW)),)
+    # It is not remembered: another time it may be done.
+    place.place(rtl, "ecp5", seeds=3)
+    assert len(asked) == 6
+
+
+def test_what_the_tools_are_told_is_in_the_key(rtl, fake, monkeypatch):
+    asked = fake({})
+    for _ in range(2):
+        place.place(rtl, "ecp5", seeds=1)
+    assert len(asked) == 1
+    changes = {"harness": lambda *_: "other", "_script": lambda *_: "other"}
+    for count, (name, value) in enumerate(changes.items(), 2):
+        monkeypatch.setattr(place, name, value)
+        place.place(rtl, "ecp5", seeds=1)
+        assert len(asked) == count
+    command = place._command
+    monkeypatch.setattr(place, "_command", lambda *at: [*command(*at), "--other"])
+    place.place(rtl, "ecp5", seeds=1)
+    assert len(asked) == 4
+
+
+def test_a_bitstream_is_refused_before_anything_is_placed(rtl, fake, monkeypatch, tmp_path):
+    asked = fake({})
+    (tmp_path / "board.lpf").write_text("")
+    options = {"pins": tmp_path / "board.lpf", "bitstream": tmp_path / "absent" / "bits"}
+    monkeypatch.setattr(tools, "find", lambda name: name)
     with pytest.raises(ProgramError) as caught:
-        place.place(Rtl("big", "", {}), "ecp5")
+        place.place(rtl, "ecp5", **options)
     assert str(caught.value) == (
-        "big needs 99999 LUT of 83640 and 300 BRAM of 208, and 85k has no more; fold the design "
+        f"the bitstream {tmp_path}/absent/bits is a file in a folder that exists; choose another "
+        "place"
+    )
+    monkeypatch.setattr(tools, "find", lambda _: None)
+    with pytest.raises(tools.Missing, match=r"^a bitstream needs yowasp-ecppack, "):
+        place.place(rtl, "ecp5", **options)
+    assert asked == []
+
+
+def test_pins_that_are_no_text_are_one_sentence(rtl, fake, tmp_path):
+    fake({})
+    pins = tmp_path / "board.lpf"
+    pins.write_bytes(b"LOCATE\xff")
+    with pytest.raises(ProgramError) as caught:
+        place.place(rtl, "ecp5", pins=pins)
+    assert str(caught.value) == (
+        f"the file of pins {pins} is not UTF-8 text (byte 6); give a .pcf, .lpf or .cst file"
+    )
+
+
+def test_a_design_that_is_too_large_says_by_how_much(rtl, fake, monkeypatch):
+    fake({})
+    huge = synth.Area(99999, 10, 300, 0, 0.0)
+    monkeypatch.setattr(place, "_netlist", lambda *_: (huge, None))
+    with pytest.raises(ProgramError) as caught:
+        place.place(rtl, "ecp5")
+    assert str(caught.value) == (
+        "unit needs 99999 LUT of 83640 and 300 BRAM of 208, and 85k has no more; fold the design "
         "further, or choose a larger device or another family"
     )
 
@@ -154,6 +270,82 @@ def test_a_folder_that_is_no_project_is_one_sentence(tmp_path):
     )
 
 
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("project") / "net"
+    edge = Edge.of((64,), unsigned(2))
+    dot = Dot(np.arange(64 * 64).reshape(64, 64) % 251, unsigned(8))
+    api.generate(chain("net", edge, dot), folder)
+    return folder
+
+
+@pytest.fixture
+def copy(project, tmp_path):
+    return shutil.copytree(project, tmp_path / "copy")
+
+
+def test_a_project_is_read(project):
+    subject = synthesis.Subject.of_folder(project)
+    assert subject.rtl.verilog == (project / f"{subject.rtl.top}.v").read_text()
+    assert (subject.name, "dot0" in subject.units) == ("net", True)
+
+
+@pytest.mark.parametrize("pattern", ["net*.v", "*.hex", "README.md"])
+def test_a_file_that_was_edited_is_refused(copy, pattern):
+    file = next(file for file in sorted(copy.glob(pattern)) if file.name != "bench.v")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ProgramError) as caught:
+        synthesis.Subject.of_folder(copy)
+    assert str(caught.value) == (
+        f"the file {file} is not the one that was generated, by its SHA-256 in manifest.json; make "
+        "the project again with `bitwright generate`"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"program": 7},
+        {"program": "a\nb"},
+        {"top": "../net"},
+        {"files": ["net.v"]},
+        {"files": {"../net.v": "0"}},
+        {"modules": "dot0"},
+        {"modules": {"a\x00": None}},
+        {"cycles": {"first": 0, "interval": 4}},
+        {"cycles": {"first": 9, "interval": 2.5}},
+        {"cycles": {"first": 9, "interval": True}},
+        {"cycles": [9, 4]},
+    ],
+    ids=str,
+)
+def test_a_manifest_of_other_types_is_refused(copy, change):
+    file = copy / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ProgramError, match="is no whole project of bitwright; make one with"):
+        synthesis.Subject.of_folder(copy)
+
+
+def test_a_manifest_that_is_nested_too_deep_is_refused(copy):
+    (copy / "manifest.json").write_text("[" * 200_000)
+    with pytest.raises(ProgramError, match="is no whole project of bitwright; make one with"):
+        synthesis.Subject.of_folder(copy)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"least_buffers": True}, {"minimise": "lut"}, {"cycles_per_frame": 9}, {"target_fps": 0},
+        {"budget": {}}, {"fold": {}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_project_is_not_folded_again(project, options):
+    with pytest.raises(ProgramError) as caught:
+        api.synth(project, **options)
+    assert str(caught.value) == f"{project} is a project, which is folded; fold it in `generate`"
+
+
 def test_speed_is_the_promised_cycles_at_the_median_clock(monkeypatch):
     area = synth.Area(10, 5, 1, 0, 0.0)
     run = place.Run(1, 100.0, {"lut": 12, "ff": 9, "bram": 1, "dsp": 0}, "dut.a.x", "dut.b.y", 0.0)
@@ -161,7 +353,7 @@ def test_speed_is_the_promised_cycles_at_the_median_clock(monkeypatch):
         synthesis, "place", lambda *_, **__: place.Placed("25k", area, area, (run,))
     )
     monkeypatch.setattr(synth, "yosys_version", lambda: "Yosys")
-    subject = synthesis.Subject("net", Rtl("net", "", {}), ["a", "b"], 300, 50, None)
+    subject = synthesis.Subject("net", Rtl("net", "", {}), ["a", "b"], 299, 50, None)
     found = synthesis.measure(subject, "ecp5", clock=120)
     assert (found["frames_per_second"], found["latency_us"]) == (2e6, 3.0)
     assert found["clock"]["met"] == 0
