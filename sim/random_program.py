@@ -596,9 +596,9 @@ def _skip(draft: _Draft, at: str) -> str:
 
 _LAYERS: tuple[Layer, ...] = (
     _window, _window, _convolution, _convolution, _binary_convolution, _binary_convolution,
-    _windowed_pool, _windowed_pool, _dot, _dot, _depthwise, _depthwise, _max_pool, _sum_pool, _global_pool,
-    _thresholds, _thresholds, _requantise, _requantise, _reshape, _top_k, _residual, _parallel,
-    _skip, _scale, _table, _select, _resize, _quantised_product, _tree, _table_sum,
+    _windowed_pool, _windowed_pool, _dot, _dot, _depthwise, _depthwise, _max_pool, _sum_pool,
+    _global_pool, _thresholds, _thresholds, _requantise, _requantise, _reshape, _top_k, _residual,
+    _parallel, _skip, _scale, _table, _select, _resize, _quantised_product, _tree, _table_sum,
 )  # fmt: skip
 """Each as likely as it stands here often."""
 
