@@ -8,6 +8,7 @@ from bitwright.models.ops import (
     Concatenate,
     DepthwiseDot,
     Dot,
+    Lookup,
     MaxPool,
     Requantise,
     Reshape,
@@ -16,8 +17,11 @@ from bitwright.models.ops import (
     SparseDot,
     SumPool,
     Table,
+    Tables,
+    TableSum,
     Thresholds,
     TopK,
+    Tree,
     Window,
 )
 from bitwright.models.program import INPUT, Edge, Node, Program
@@ -47,7 +51,7 @@ def binary_convolution(seed=0, name="binary_conv"):
 
 
 def every_operator(seed=0, name="every_op"):
-    """One program in which every operator occurs, a branch, padding and a global pool included."""
+    """Every operator but those of `table_operators`, a branch, padding and a global pool."""
     rng = np.random.default_rng(seed)
     ones = np.ones(4, int)
     limits = rng.integers(-20, 20, (8, 3))
@@ -77,6 +81,21 @@ def every_operator(seed=0, name="every_op"):
             Node("top", TopK(2), ("some",)),
         ),
     )  # fmt: skip
+
+
+def table_operators(seed=0, name="table_op"):
+    """A convolution by product quantisation, and a dense layer on the leaves of decision trees."""
+    rng = np.random.default_rng(seed)
+    return chain(
+        name,
+        Edge.of((4, 5, 6), unsigned(4)),
+        Tables(rng.integers(-8, 8, (2, 4, 3)), signed(4)),
+        Window((3, 3), padding=(1, 1, 1, 1)),
+        Lookup(rng.integers(0, 4, (6, 9, 2)), 4),
+        Requantise(np.ones(6, int), np.zeros(6, int), 5, -8, 7),
+        Tree(rng.integers(0, 3, (2, 3)), rng.integers(-8, 8, (2, 7))),
+        TableSum(rng.integers(-128, 128, (4, 2, 8)), signed(8)),
+    )
 
 
 def frames(program, count, seed=0):

@@ -29,6 +29,7 @@ from bitwright.models.ops import (
     Concatenate,
     DepthwiseDot,
     Dot,
+    Lookup,
     MaxPool,
     Requantise,
     Reshape,
@@ -36,8 +37,11 @@ from bitwright.models.ops import (
     Select,
     SumPool,
     Table,
+    Tables,
+    TableSum,
     Thresholds,
     TopK,
+    Tree,
     Window,
 )
 from bitwright.models.program import Edge, Node, Program
@@ -139,6 +143,19 @@ def designs() -> tuple[Design, ...]:
                Select(np.array([2, 3, 6, 7, 12, 13, 18, 19])), Window((1, 1), repeat=(2, 2)),
                Select(np.array([0, 2, 3, 7]))),
          {"n0": Fold(1, 3), "n1": Fold(2, 2), "n2": Fold(1, 4), "n3": Fold(1)}),
+        (chain("quantised", edge(unsigned(4), 4, 4, 6), Tables(between(-8, 7, 2, 4, 3), signed(4)),
+               Window((2, 2), (1, 2), (1, 0, 0, 1)), Lookup(between(0, 3, 6, 4, 2), 4)),
+         {"n0": Fold(2, 3), "n1": Fold(1, 8), "n2": Fold(3, 16)}),
+        (chain("quantised_wide", edge(BINARY, 3, 6), Tables(signs(3, 5, 2), BINARY),
+               Lookup(between(0, 4, 4, 1, 3), 5)),
+         {"n0": Fold(15, 6), "n1": Fold(1, 5)}),
+        (chain("hashed", edge(signed(5), 4, 12), Tree(between(0, 2, 4, 3), between(-16, 16, 4, 7)),
+               TableSum(between(-128, 127, 6, 4, 8), signed(8))),
+         {"n0": Fold(2), "n1": Fold(3, 2)}),
+        (chain("hashed_wide", edge(unsigned(3), 4, 6),
+               Tree(np.array([[1, 0]] * 3), between(0, 8, 3, 3)),
+               TableSum(between(-3, 3, 4, 3, 5), signed(3))),
+         {"n0": Fold(3), "n1": Fold(4, 3)}),
     ]  # fmt: skip
     plain = [Design(program, folds, {}) for program, folds in made]
     deep = replace(made[9][0], name="deep")

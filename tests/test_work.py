@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from programs import every_operator
+from programs import every_operator, table_operators
 
 from bitwright.hw.convert import Widen
 from bitwright.hw.design import Design
@@ -14,13 +14,17 @@ from bitwright.models.ops import (
     Add,
     DepthwiseDot,
     Dot,
+    Lookup,
     MaxPool,
     Requantise,
     Scale,
     SumPool,
     Table,
+    Tables,
+    TableSum,
     Thresholds,
     TopK,
+    Tree,
     Window,
 )
 from bitwright.models.program import Edge
@@ -104,6 +108,54 @@ def test_depthwise_products():
     assert done.constant_reads == timing(op, place).stages["s0"] * 2 * 3
 
 
+@pytest.mark.parametrize("fold", [(1, 1), (2, 3), (4, 3), (8, 6)], ids=str)
+def test_tables_multiply_inside_their_sub_spaces(fold):
+    op, place = placed(
+        Tables(RNG.integers(-4, 4, (2, 4, 3)), signed(3)), (5, 6), unsigned(4), *fold
+    )
+    done = work(op, place)
+    products = 5 * 2 * 4 * 3
+    assert done.multiply_adds == products
+    assert done.counts == {"multiply": products, "add": products}
+    assert done.bits["multiply"] == products * 4 * 3
+    assert done.constant_reads == (products * 3 if fold[0] < 8 else 0)
+    assert done.value_reads == (5 * 6 * 4 * (4 // fold[0]) if fold[0] < 4 else 0)
+
+
+@pytest.mark.parametrize("fold", [(1, 4), (3, 8), (6, 24)], ids=str)
+def test_lookups_choose_and_add(fold):
+    op, place = placed(Lookup(RNG.integers(0, 4, (6, 2, 3)), 4), (5, 24), signed(7), *fold)
+    done = work(op, place)
+    chosen = 5 * 6 * 2 * 3
+    assert done.counts == {"lookup": chosen, "add": chosen}
+    assert done.bits["lookup"] == chosen * 7
+    assert done.constant_reads == (chosen * 2 if fold != (6, 24) else 0)
+    assert done.value_writes == (5 * 24 * 7 if fold[0] < 6 else 0)
+    assert done.value_reads == done.value_writes * (6 // fold[0])
+
+
+@pytest.mark.parametrize("fold", [(1, 1), (2, 3), (4, 6)], ids=str)
+def test_sums_of_tables_read_an_entry_an_input(fold):
+    op, place = placed(TableSum(RNG.integers(-8, 8, (4, 6, 8)), signed(4)), (5, 6), unsigned(3),
+                       *fold)  # fmt: skip
+    done = work(op, place)
+    assert done.counts == {"lookup": 5 * 24, "add": 5 * 24}
+    assert done.constant_reads == 5 * 24 * 4
+    assert done.multiply_adds == 0
+
+
+@pytest.mark.parametrize("pe", [1, 4])
+def test_trees_compare_once_a_level(pe):
+    op, place = placed(
+        Tree(RNG.integers(0, 3, (4, 3)), RNG.integers(-9, 9, (4, 7))), (5, 12), signed(5), pe
+    )
+    done = work(op, place)
+    assert done.counts == {"compare": 5 * 4 * 3}
+    # A limit of hi + 1 = 16 takes a bit more than the inputs.
+    assert done.bits["compare"] == 5 * 4 * 3 * 6
+    assert done.constant_reads == 5 * 4 * 6 * (3 if pe == 1 else 2)
+
+
 def test_windows_and_buffers_move_words():
     op, place = placed(Window((3, 3), padding=(1, 1, 1, 1)), (5, 6, 4), unsigned(3), 1, 2)
     stages = timing(op, place).stages
@@ -165,5 +217,6 @@ def test_nobody_has_said_what_an_unknown_unit_does():
 
 
 def test_every_operator_is_counted():
-    units = Design(every_operator(), {"top": Fold(2)}, {}).instances
+    tables = Design(table_operators(), {"lookup2": Fold(1, 4)}, {}).instances
+    units = Design(every_operator(), {"top": Fold(2)}, {}).instances + tables
     assert all(work(unit.op, unit.place) is not None for unit in units)
