@@ -97,10 +97,12 @@ def cases() -> Iterator[Case]:
         for fold in FOLD, SINGLE:
             plain = "unpruned" if fold == FOLD else "unpruned, 1 x 1"
             yield Case(name, plain, 1.0, Dot(dense, grid), fold, every)
-        problem = LayerProblem.data_free(dense.astype(float), KERNEL)
+        # What is pruned is decided before rounding, whose levels tie.
+        real = rng.normal(size=dense.shape)
+        problem = LayerProblem.data_free(real, KERNEL)
         for density in DENSITIES:
             for pattern, (method, fold) in patterns(density).items():
-                mask = method.mask(problem, dense.astype(float))
+                mask = method.mask(problem, real)
                 weights = dense * mask
                 if pattern == "group":
                     kept = np.flatnonzero(mask.any(0))
@@ -114,9 +116,10 @@ def unrolled() -> Iterator[tuple[str, float, Dot]]:
     rng = np.random.default_rng(2)
     for name, grid in GRIDS.items():
         dense = rng.integers(grid.lo, grid.hi, UNROLLED, endpoint=True)
-        problem = LayerProblem.data_free(dense.astype(float))
+        real = rng.normal(size=dense.shape)
+        problem = LayerProblem.data_free(real)
         for density in (1.0, *DENSITIES):
-            mask = Fine(density, By.MAGNITUDE).mask(problem, dense.astype(float))
+            mask = Fine(density, By.MAGNITUDE).mask(problem, real)
             yield name, density, Dot(dense * mask, grid)
 
 

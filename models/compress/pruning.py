@@ -156,7 +156,7 @@ class Pruning(Method):
 
 
 def _magnitudes(weights: Floats, labels: Ints) -> Floats:
-    return np.bincount(labels, (weights**2).sum(0))
+    return np.bincount(labels, (weights**2).sum(0)).astype(np.float64)
 
 
 def _restricted(problem: LayerProblem, filters: slice, kept: Ints) -> LayerProblem:
@@ -168,7 +168,7 @@ def _restricted(problem: LayerProblem, filters: slice, kept: Ints) -> LayerProbl
 
 def _check_refit(part: LayerProblem, weights: Floats) -> None:
     """The best weights where some stay are no worse than those weights as they were."""
-    best = np.linalg.solve(part.gram, part.cross.T).T
+    best = np.linalg.solve(part.gram, part.cross.T).T.astype(np.float64)
     slack = 1e-9 * (part.energy + part.error(weights))
     raised = part.error(best) > part.error(weights) + slack
     assert not raised.any(), "fitting the weights that stay raised the error of a filter"

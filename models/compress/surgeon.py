@@ -24,7 +24,7 @@ def removals(gram: Floats, cross: Floats, labels: Ints) -> tuple[Ints, Floats]:
 
     gram (S, S), cross (N, S) of filters that lose the same columns; labels (S,): the group of each.
     """
-    inverse = np.linalg.inv(gram)
+    inverse = np.linalg.inv(gram).astype(np.float64)
     weights = cross @ inverse
     order = np.argsort(labels, kind="stable")
     bounds = np.searchsorted(labels[order], np.arange(int(labels.max()) + 2))
