@@ -2,7 +2,10 @@
 
 Counted from the operator and its folding, as the unit's datapath performs them: a binary weight
 costs an XNOR (or, on an integer, the gates that negate it) and an addition, a ternary one the same
-whether it is zero or not, an integer one a multiplication and an addition.  Control, registers and
+whether it is zero or not, an integer one a multiplication and an addition.  What rows share counts
+once: sums and differences of pairs of inputs, and a multiplier with its first sums where it serves
+two rows.  A constant matrix costs the adders of its graph, a search of thresholds its steps, a
+power of two nothing.  Control, registers and
 wires are not counted.
 
 | kind | what, and its bits |
@@ -39,11 +42,17 @@ from ..models.ops import (
     TopK,
     Window,
 )
+from . import scale, thresholds
+from .constant_dot import graph_of, is_constant
 from .convert import Narrow, Widen
+from .depthwise_dot import plan as depthwise_plan
 from .dot import folded
+from .dot import plan as dot_plan
 from .elementwise import Field, by_beat
 from .fifo import Fifo
 from .fork import Fork
+from .lanes import Lanes
+from .pack import Pack
 from .unit import Place
 from .walk import Buffered
 
@@ -121,50 +130,81 @@ def work(op: Any, place: Place) -> Work | None:
 
 @work.register
 def _(op: Dot, place: Place) -> Work:
+    if is_constant(op, place):
+        return _graph(op, place)
     size, fold = op.weights.shape[1], place.fold
     rows, columns = folded(op, fold)
     vectors = place.output.elements // place.output.channels
     x = place.inputs[0].grid
-    once, row = _matrix_step(x, op.grid, fold.simd, place.output.grid.bits)
+    lanes = dot_plan(op, place).lanes
+    once, row = _matrix_step(lanes, fold.pe)
     steps = vectors * rows * columns
-    reuse = rows > 1
+    reuse, word = rows > 1, lanes.steps[0].rows * fold.simd * lanes.stored.bits
     moved = Work(
         multiply_adds=place.output.elements * size,
         # A single word of weights never changes: constants instead of a memory.
-        constant_reads=op.weights.size * op.grid.bits * vectors if rows * columns > 1 else 0,
+        constant_reads=steps * word if rows * columns > 1 else 0,
         value_reads=vectors * rows * size * x.bits if reuse else 0,
         value_writes=vectors * size * x.bits if reuse else 0,
     )
-    return once.times(steps) + row.times(steps * fold.pe) + moved
+    return once.times(steps) + row.times(steps) + moved
+
+
+def _graph(op: Dot, place: Place) -> Work:
+    """The adders of a graph, and negations of what it leaves negative; a vector a cycle."""
+    graph, vectors = graph_of(op, place), place.output.elements // place.output.channels
+    sums = len(graph.adders) + sum(output.negative for output in graph.outputs)
+    done = Work(op.weights.size, counts={"add": sums}, bits={"add": graph.bits})
+    return done.times(vectors)
 
 
 @work.register
 def _(op: DepthwiseDot, place: Place) -> Work:
     channels, taps = op.weights.shape
     products = place.inputs[0].elements
-    once, row = _matrix_step(place.inputs[0].grid, op.grid, 1, place.output.grid.bits)
+    once, row = _matrix_step(depthwise_plan(op, place).lanes, 1)
     changes = channels * taps > place.fold.pe
     moved = Work(products, constant_reads=products * op.grid.bits if changes else 0)
     return (once + row).times(products) + moved
 
 
-def _matrix_step(x: Grid, w: Grid, simd: int, total: int) -> tuple[Work, Work]:
-    """What all rows of one step share, and what each does; the datapaths are those of `dot.lanes`.
-
-    total: bits of the accumulator.
-    """
+def _matrix_step(lanes: Lanes, rows: int) -> tuple[Work, Work]:
+    """What is done once for all rows of a step, and what its rows do together."""
+    x, w, simd, total = lanes.inputs, lanes.weights, lanes.simd, lanes.width
     accumulate = doing("add", total)
-    if w.bipolar and x.bipolar:
-        return Work(), doing("xnor", 1, simd) + adding_up(simd, 1, total) + accumulate
-    if w.bipolar and (x.lo, x.hi) == (-1, 1):
-        count = adding_up(simd, 1, total)
-        both = doing("add", simd.bit_length() + 2)
-        return count, doing("xnor", 2, simd) + count + both + accumulate
-    if w.bipolar or (w.lo, w.hi) == (-1, 1):
-        wide = x.bits + (0 if x.signed else 1)
-        return Work(), doing("xnor", wide, simd) + adding_up(simd, wide, total) + accumulate
-    multiply = doing("multiply", x.bits * w.bits, simd)
-    return Work(), multiply + adding_up(simd, x.bits + w.bits, total) + accumulate
+    if lanes.pack:
+        return Work(), _packed(lanes, lanes.pack).times(rows // 2) + accumulate.times(rows)
+    wide = x.bits + (0 if x.signed else 1)
+    once = Work()
+    match lanes.kind:
+        case "xnor":
+            row = doing("xnor", 1, simd) + adding_up(simd, 1, total)
+        case "masked":
+            once = adding_up(simd, 1, total)
+            both = doing("add", simd.bit_length() + 2)
+            row = doing("xnor", 2, simd) + adding_up(simd, 1, total) + both
+        case "pairs":
+            # The sum and the difference of two inputs, of which each row takes one or its negative.
+            once = doing("add", x.bits + 1, 2 * (simd // 2))
+            row = doing("xnor", wide + 1, simd // 2) + doing("xnor", wide, simd % 2)
+            row += adding_up(simd - simd // 2, wide + 1, total)
+        case "signs" | "ternary":
+            row = doing("xnor", wide, simd) + adding_up(simd, wide, total)
+        case _:
+            row = doing("multiply", x.bits * w.bits, simd) + adding_up(simd, x.bits + w.bits, total)
+    return once, (row + accumulate).times(rows)
+
+
+def _packed(lanes: Lanes, pack: Pack) -> Work:
+    """Two rows in one multiplier: products and first sums for both, then each its own sums."""
+    word = pack.low + pack.stored.bits - pack.weights.bits
+    done, terms = doing("multiply", lanes.inputs.bits * word, lanes.simd), lanes.simd
+    for _ in range(pack.layers):
+        done += doing("add", pack.most, terms // 2)
+        terms -= terms // 2
+    if pack.sum.signed:
+        done += doing("add", pack.sum.width, terms)
+    return done + adding_up(terms, pack.sum.width, lanes.width).times(2)
 
 
 @work.register(Window)
@@ -186,6 +226,12 @@ def _(op: Thresholds, place: Place) -> Work:
     grid = place.inputs[0].grid
     # A threshold of hi + 1 is never reached.
     bits = Grid(grid.lo, grid.hi + 1).bits
+    steps = thresholds.plan_of(op, place).steps
+    if steps:
+        # A search reads a threshold a step, and its answers are the count.  The first threshold of a
+        # lane is a constant where the lane has one channel.
+        reads = steps - (place.output.channels == place.fold.pe)
+        return (doing("compare", bits, steps) + Work(constant_reads=reads * bits)).times(elements)
     each = doing("compare", bits, cuts) + adding_up(cuts, 1, cuts.bit_length())
     read = cuts * bits if place.output.channels > place.fold.pe else 0
     return (each + Work(constant_reads=read)).times(elements)
@@ -200,7 +246,20 @@ def _(op: Requantise, place: Place) -> Work:
 
 @work.register
 def _(op: Scale, place: Place) -> Work:
-    return _scaled(op.multiplier, op.bias, place)
+    plan = scale.plan_of(op, place)
+    if not plan.sizes:
+        return _scaled(op.multiplier, op.bias, place)
+    # Powers of two: shifts, chosen by what a memory holds, and additions of what is not zero.
+    positions = place.output.elements // place.output.channels
+    fixed = plan.addend.fixed and plan.negative.fixed
+    sums = int(np.count_nonzero((op.bias != 0) | (op.multiplier < 0))) if fixed else op.bias.size
+    width = max(place.inputs[0].grid.bits + plan.sizes[-1].bit_length(), plan.addend.grid.bits)
+    read = sum(field.grid.bits for field in plan.stored)
+    done = doing("add", width, sums) + Work(constant_reads=read * op.multiplier.size)
+    if not plan.negative.fixed:
+        x = place.inputs[0].grid
+        done += doing("xnor", x.bits + (not x.signed), op.bias.size)
+    return done.times(positions)
 
 
 def _scaled(multiplier: Ints, bias: Ints, place: Place) -> Work:
