@@ -228,8 +228,8 @@ def _(op: Thresholds, place: Place) -> Work:
     bits = Grid(grid.lo, grid.hi + 1).bits
     steps = thresholds.plan_of(op, place).steps
     if steps:
-        # A search reads a threshold a step, and its answers are the count.  The first threshold of a
-        # lane is a constant where the lane has one channel.
+        # A search reads a threshold a step, and its answers are the count.  The first one is a
+        # constant where a lane has one channel.
         reads = steps - (place.output.channels == place.fold.pe)
         return (doing("compare", bits, steps) + Work(constant_reads=reads * bits)).times(elements)
     each = doing("compare", bits, cuts) + adding_up(cuts, 1, cuts.bit_length())
