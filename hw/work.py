@@ -2,7 +2,10 @@
 
 Counted from the operator and its folding, as the unit's datapath performs them: a binary weight
 costs an XNOR (or, on an integer, the gates that negate it) and an addition, a ternary one the same
-whether it is zero or not, an integer one a multiplication and an addition.  Control, registers and
+whether it is zero or not, an integer one a multiplication and an addition.  What rows share counts
+once: sums and differences of pairs of inputs, and a multiplier with its first sums where it serves
+two rows.  A constant matrix costs the adders of its graph, a search of thresholds its steps, a
+power of two nothing.  Control, registers and
 wires are not counted.
 
 | kind | what, and its bits |
@@ -44,14 +47,20 @@ from ..models.ops import (
     Tree,
     Window,
 )
-from . import lookup, table_sum, tables, tree
+from . import lookup, scale, table_sum, tables, thresholds, tree
+from .constant_dot import graph_of, is_constant
 from .convert import Narrow, Widen
+from .depthwise_dot import plan as depthwise_plan
 from .dot import passes
+from .dot import plan as dot_plan
 from .elementwise import Field, by_beat
 from .fifo import Fifo
 from .fork import Fork
+from .lanes import Lanes
 from .matrix import Passes
+from .pack import Pack
 from .sparse_dot import Tiles
+from .sparse_dot import plan as sparse_plan
 from .unit import Place
 from .walk import Buffered
 
@@ -129,12 +138,19 @@ def work(op: Any, place: Place) -> Work | None:
 
 @work.register
 def _(op: Dot, place: Place) -> Work:
-    steps, fold = passes(op, place), place.fold
-    once, row = _matrix_step(place.inputs[0].grid, op.grid, fold.simd, place.output.grid.bits)
+    if is_constant(op, place):
+        return _graph(op, place)
+    steps, lanes = passes(op, place), dot_plan(op, place).lanes
+    once, row = _matrix_step(lanes, place.fold.pe)
     # A single word of weights never changes: constants instead of a memory.
-    word = fold.pe * fold.simd * op.grid.bits if steps.rows * steps.columns > 1 else 0
-    done = once + row.times(fold.pe) + Work(fold.pe * fold.simd, constant_reads=word)
+    word = _word(lanes) if steps.rows * steps.columns > 1 else 0
+    done = once + row + Work(place.fold.pe * place.fold.simd, constant_reads=word)
     return done.times(steps.cycles) + _reused(steps, place)
+
+
+def _word(lanes: Lanes) -> int:
+    """Bits of the weights of a step."""
+    return lanes.steps[0].rows * lanes.simd * lanes.stored.bits
 
 
 def _reused(steps: Passes, place: Place) -> Work:
@@ -145,15 +161,22 @@ def _reused(steps: Passes, place: Place) -> Work:
     return Work(value_reads=bits * steps.rows, value_writes=bits)
 
 
+def _graph(op: Dot, place: Place) -> Work:
+    """The adders of a graph, and negations of what it leaves negative; a vector a cycle."""
+    graph, vectors = graph_of(op, place), place.output.elements // place.output.channels
+    sums = len(graph.adders) + sum(output.negative for output in graph.outputs)
+    done = Work(op.weights.size, counts={"add": sums}, bits={"add": graph.bits})
+    return done.times(vectors)
+
+
 @work.register
 def _(op: Tables, place: Place) -> Work:
-    steps, fold = tables.passes(op, place), place.fold
-    blocks, rows, columns = tables.folded(op, fold)
-    pe, simd = fold.pe // blocks, fold.simd // blocks
-    once, row = _matrix_step(place.inputs[0].grid, op.grid, simd, place.output.grid.bits)
+    steps, lanes = tables.passes(op, place), tables.plan(op, place).lanes
+    blocks, rows, columns = tables.folded(op, place.fold)
+    once, row = _matrix_step(lanes, lanes.rows)
     words = len(op.codebooks) // blocks * rows * columns
-    word = pe * simd * op.grid.bits if words > 1 else 0
-    done = once + row.times(pe) + Work(pe * simd, constant_reads=word)
+    word = _word(lanes) if words > 1 else 0
+    done = once + row + Work(lanes.rows * lanes.simd, constant_reads=word)
     return done.times(blocks * steps.cycles) + _reused(steps, place)
 
 
@@ -188,48 +211,67 @@ def _(op: Tree, place: Place) -> Work:
 @work.register
 def _(op: SparseDot, place: Place) -> Work:
     """Skipped tiles are neither read nor multiplied nor added."""
+    if is_constant(op, place):
+        return _graph(op, place)
     fold, x, tiles = place.fold, place.inputs[0].grid, Tiles.of(op, place.fold)
-    once, row = _matrix_step(x, op.grid, fold.simd, place.output.grid.bits)
+    lanes = sparse_plan(op, place).lanes
+    once, row = _matrix_step(lanes, fold.pe)
     vectors = place.output.elements // place.output.channels
-    steps = vectors * len(tiles)
-    moved = Work(
-        multiply_adds=steps * fold.pe * fold.simd,
-        constant_reads=steps * (fold.pe * fold.simd * op.grid.bits + tiles.schedule_bits)
-        if len(tiles) > 1
-        else 0,
-        value_reads=steps * fold.simd * x.bits,
-        value_writes=place.inputs[0].elements * x.bits,
+    word = _word(lanes) + tiles.schedule_bits if len(tiles) > 1 else 0
+    done = (
+        once + row + Work(fold.pe * fold.simd, constant_reads=word, value_reads=fold.simd * x.bits)
     )
-    return once.times(steps) + row.times(steps * fold.pe) + moved
+    moved = Work(value_writes=place.inputs[0].elements * x.bits)
+    return done.times(vectors * len(tiles)) + moved
 
 
 @work.register
 def _(op: DepthwiseDot, place: Place) -> Work:
     channels, taps = op.weights.shape
     products = place.inputs[0].elements
-    once, row = _matrix_step(place.inputs[0].grid, op.grid, 1, place.output.grid.bits)
+    once, row = _matrix_step(depthwise_plan(op, place).lanes, 1)
     changes = channels * taps > place.fold.pe
     moved = Work(products, constant_reads=products * op.grid.bits if changes else 0)
     return (once + row).times(products) + moved
 
 
-def _matrix_step(x: Grid, w: Grid, simd: int, total: int) -> tuple[Work, Work]:
-    """What all rows of one step share, and what each does; the datapaths are those of `dot.lanes`.
-
-    total: bits of the accumulator.
-    """
+def _matrix_step(lanes: Lanes, rows: int) -> tuple[Work, Work]:
+    """What is done once for all rows of a step, and what its rows do together."""
+    x, w, simd, total = lanes.inputs, lanes.weights, lanes.simd, lanes.width
     accumulate = doing("add", total)
-    if w.bipolar and x.bipolar:
-        return Work(), doing("xnor", 1, simd) + adding_up(simd, 1, total) + accumulate
-    if w.bipolar and (x.lo, x.hi) == (-1, 1):
-        count = adding_up(simd, 1, total)
-        both = doing("add", simd.bit_length() + 2)
-        return count, doing("xnor", 2, simd) + count + both + accumulate
-    if w.bipolar or (w.lo, w.hi) == (-1, 1):
-        wide = x.bits + (0 if x.signed else 1)
-        return Work(), doing("xnor", wide, simd) + adding_up(simd, wide, total) + accumulate
-    multiply = doing("multiply", x.bits * w.bits, simd)
-    return Work(), multiply + adding_up(simd, x.bits + w.bits, total) + accumulate
+    if lanes.pack:
+        return Work(), _packed(lanes, lanes.pack).times(rows // 2) + accumulate.times(rows)
+    wide = x.bits + (0 if x.signed else 1)
+    once = Work()
+    match lanes.kind:
+        case "xnor":
+            row = doing("xnor", 1, simd) + adding_up(simd, 1, total)
+        case "masked":
+            once = adding_up(simd, 1, total)
+            both = doing("add", simd.bit_length() + 2)
+            row = doing("xnor", 2, simd) + adding_up(simd, 1, total) + both
+        case "pairs":
+            # The sum and the difference of two inputs, of which each row takes one or its negative.
+            once = doing("add", x.bits + 1, 2 * (simd // 2))
+            row = doing("xnor", wide + 1, simd // 2) + doing("xnor", wide, simd % 2)
+            row += adding_up(simd - simd // 2, wide + 1, total)
+        case "signs" | "ternary":
+            row = doing("xnor", wide, simd) + adding_up(simd, wide, total)
+        case _:
+            row = doing("multiply", x.bits * w.bits, simd) + adding_up(simd, x.bits + w.bits, total)
+    return once, (row + accumulate).times(rows)
+
+
+def _packed(lanes: Lanes, pack: Pack) -> Work:
+    """Two rows in one multiplier: products and first sums for both, then each its own sums."""
+    word = pack.low + pack.stored.bits - pack.weights.bits
+    done, terms = doing("multiply", lanes.inputs.bits * word, lanes.simd), lanes.simd
+    for _ in range(pack.layers):
+        done += doing("add", pack.most, terms // 2)
+        terms -= terms // 2
+    if pack.sum.signed:
+        done += doing("add", pack.sum.width, terms)
+    return done + adding_up(terms, pack.sum.width, lanes.width).times(2)
 
 
 @work.register(Window)
@@ -251,6 +293,12 @@ def _(op: Thresholds, place: Place) -> Work:
     grid = place.inputs[0].grid
     # A threshold of hi + 1 is never reached.
     bits = Grid(grid.lo, grid.hi + 1).bits
+    steps = thresholds.plan_of(op, place).steps
+    if steps:
+        # A search reads a threshold a step, and its answers are the count.  The first one is a
+        # constant where a lane has one channel.
+        reads = steps - (place.output.channels == place.fold.pe)
+        return (doing("compare", bits, steps) + Work(constant_reads=reads * bits)).times(elements)
     each = doing("compare", bits, cuts) + adding_up(cuts, 1, cuts.bit_length())
     read = cuts * bits if place.output.channels > place.fold.pe else 0
     return (each + Work(constant_reads=read)).times(elements)
@@ -265,7 +313,20 @@ def _(op: Requantise, place: Place) -> Work:
 
 @work.register
 def _(op: Scale, place: Place) -> Work:
-    return _scaled(op.multiplier, op.bias, place)
+    plan = scale.plan_of(op, place)
+    if not plan.sizes:
+        return _scaled(op.multiplier, op.bias, place)
+    # Powers of two: shifts, chosen by what a memory holds, and additions of what is not zero.
+    positions = place.output.elements // place.output.channels
+    fixed = plan.addend.fixed and plan.negative.fixed
+    sums = int(np.count_nonzero((op.bias != 0) | (op.multiplier < 0))) if fixed else op.bias.size
+    width = max(place.inputs[0].grid.bits + plan.sizes[-1].bit_length(), plan.addend.grid.bits)
+    read = sum(field.grid.bits for field in plan.stored)
+    done = doing("add", width, sums) + Work(constant_reads=read * op.multiplier.size)
+    if not plan.negative.fixed:
+        x = place.inputs[0].grid
+        done += doing("xnor", x.bits + (not x.signed), op.bias.size)
+    return done.times(positions)
 
 
 def _scaled(multiplier: Ints, bias: Ints, place: Place) -> Work:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from programs import every_operator, table_operators
 
+from bitwright.hw.constant_dot import graph_of
 from bitwright.hw.convert import Widen
 from bitwright.hw.design import Design
 from bitwright.hw.fifo import Fifo
+from bitwright.hw.thresholds import plan_of
 from bitwright.hw.unit import Fold, Place, timing
 from bitwright.hw.work import KINDS, Work, adding_up, doing, work
 from bitwright.models.fixed import BINARY, TERNARY, Grid, signed, unsigned
@@ -63,11 +65,23 @@ def test_binary_products_are_xnors_and_additions(fold):
 
 @pytest.mark.parametrize("weights", [BINARY, TERNARY], ids=["binary", "ternary"])
 def test_signs_on_integers_negate_and_add(weights):
-    done = work(*dot(unsigned(4), weights, 2, 4))
+    done = work(*dot(unsigned(4), weights, 1, 4))
     assert done.counts == {"xnor": 240, "add": 240}
     # An input of 4 bits takes a sign when it is negated.
     assert done.bits["xnor"] == 240 * 5
-    assert work(*dot(signed(4), weights, 2, 4)).bits["xnor"] == 240 * 4
+    assert work(*dot(signed(4), weights, 1, 4)).bits["xnor"] == 240 * 4
+
+
+def test_sums_of_pairs_are_made_once_for_all_rows():
+    done = work(*dot(unsigned(4), BINARY, 2, 4))
+    steps = 5 * 3 * 2
+    # Once: two sums and two differences.  Each of two rows: two choices, their sum, accumulate.
+    assert done.counts == {"xnor": steps * 2 * 2, "add": steps * (4 + 2 * 2)}
+    assert done.bits["xnor"] == steps * 2 * 2 * 6
+    # Of three lanes the last stands alone.
+    odd = Dot(RNG.choice([-1, 1], (6, 9)), BINARY)
+    counts = work(*placed(odd, (5, 9), unsigned(4), 3, 3)).counts
+    assert counts == {"xnor": 30 * 3 * 2, "add": 30 * (2 + 3 * 2)}
 
 
 def test_padded_signs_are_counted_once_a_step():
@@ -78,9 +92,27 @@ def test_padded_signs_are_counted_once_a_step():
 
 
 def test_integers_multiply():
-    done = work(*dot(unsigned(4), signed(3), 2, 4))
+    done = work(*dot(unsigned(4), signed(3), 3, 4))
     assert done.counts == {"multiply": 240, "add": 240}
     assert done.bits["multiply"] == 240 * 4 * 3
+
+
+def test_two_rows_share_a_multiplier():
+    done = work(*dot(unsigned(4), signed(3), 2, 4))
+    # A step: 4 products and 3 sums of packed words, a split, and an accumulation of each row.
+    assert done.counts == {"multiply": 30 * 4, "add": 30 * (3 + 1 + 2)}
+    # The word: 14 bits of the low weight, 3 of the high one and its borrow.
+    assert done.bits["multiply"] == 30 * 4 * 4 * 18
+
+
+def test_a_constant_matrix_is_its_adders():
+    op, place = dot(unsigned(4), signed(3), 6, 8)
+    graph = graph_of(op, place)
+    done = work(op, place)
+    sums = len(graph.adders) + sum(output.negative for output in graph.outputs)
+    assert done.counts == {"add": 5 * sums}
+    assert (done.multiply_adds, done.memory_bits) == (5 * 48, 0)
+    assert done.bits == {"add": 5 * graph.bits}
 
 
 @pytest.mark.parametrize("fold", [(1, 1), (2, 4), (3, 8), (6, 2)], ids=str)
@@ -88,7 +120,8 @@ def test_memory_bits_of_a_dot_are_words_times_steps(fold):
     pe, simd = fold
     op, place = dot(unsigned(4), signed(3), *fold)
     done, steps = work(op, place), int(timing(op, place).gaps["s0"].sum())
-    assert done.constant_reads == steps * pe * simd * 3
+    # Two weights that share a multiplier take a bit more.
+    assert done.constant_reads == steps * simd * (pe // 2 * 7 if pe % 2 == 0 else pe * 3)
     reuse = pe < 6
     assert done.value_reads == (steps * simd * 4 if reuse else 0)
     assert done.value_writes == (5 * 8 * 4 if reuse else 0)
@@ -179,6 +212,17 @@ def test_thresholds_compare(pe):
     assert done.constant_reads == (28 * 3 * 6 if pe == 1 else 0)
 
 
+@pytest.mark.parametrize("pe", [1, 4])
+def test_thresholds_by_search_compare_once_a_step(pe):
+    cuts = np.sort(RNG.integers(-200, 200, (4, 63)))
+    op, place = placed(Thresholds(cuts, np.zeros(4, int), np.ones(4, int)), (7, 4), signed(9), pe)
+    assert plan_of(op, place).steps == 6
+    done = work(op, place)
+    assert done.counts == {"compare": 28 * 6}
+    # The first step of all lanes side by side compares with constants.
+    assert done.constant_reads == 28 * 10 * (6 if pe == 1 else 5)
+
+
 def test_a_power_of_two_is_no_multiplication():
     x = signed(6)
     op = Requantise(np.array([4, 3]), np.array([0, 0]), 2, -8, 7)
@@ -189,7 +233,11 @@ def test_a_power_of_two_is_no_multiplication():
     assert folded.counts["multiply"] == 10
     assert folded.constant_reads == 5 * 2 * 3
     wires = work(*placed(Scale(np.array([-2, 1]), np.array([0, 5])), (5, 2), x, 2))
-    assert wires.counts == {"multiply": 0, "add": 5}
+    # One channel is negated, the other has something added to it.
+    assert wires.counts == {"add": 10}
+    # One lane for both: still shifts, whose signs come from memory.
+    shifts = work(*placed(Scale(np.array([-2, 1]), np.array([0, 5])), (5, 2), x, 1))
+    assert shifts.counts == {"add": 10, "xnor": 10}
 
 
 @pytest.mark.parametrize(
