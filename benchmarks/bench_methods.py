@@ -44,7 +44,14 @@ from bitwright.sim import kernels, rtl
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "methods.md"
 LANES = 16
 FAMILY = "ecp5"
-METHODS = ("sign", "bwnh", "ternary", "int2", "int4", "int8")
+METHODS = (
+    "sign", "bwnh-symmetric", "bwnh", "bwnh2", "bwnh2:shift_add=True", "bwnh3",
+    "ternary", "int2", "int4", "int8",
+    "ffn-sdd", "ffn", "ffn:rank=0.5",
+    "qcnn-kmeans", "qcnn", "qcnn:words=32",
+    "svd", "spatial", "tucker", "cp",
+    "prune-fine", "prune-vector", "prune-kernel", "prune-group", "prune-filter",
+)  # fmt: skip
 """The methods of the table, in its order."""
 
 

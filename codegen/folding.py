@@ -103,7 +103,7 @@ def _positive(value: Any) -> bool:
     """Whether this is a usual number above 0: finite, and so large that its inverse is."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         return False
-    return LEAST <= value < float("inf")
+    return bool(LEAST <= value < float("inf"))
 
 
 def _folds(

@@ -144,14 +144,14 @@ def test_depthwise_products():
 @pytest.mark.parametrize("fold", [(1, 1), (2, 3), (4, 3), (8, 6)], ids=str)
 def test_tables_multiply_inside_their_sub_spaces(fold):
     op, place = placed(
-        Tables(RNG.integers(-4, 4, (2, 4, 3)), signed(3)), (5, 6), unsigned(4), *fold
+        Tables(RNG.integers(-128, 128, (2, 4, 3)), signed(8)), (5, 6), unsigned(4), *fold
     )
     done = work(op, place)
     products = 5 * 2 * 4 * 3
     assert done.multiply_adds == products
     assert done.counts == {"multiply": products, "add": products}
-    assert done.bits["multiply"] == products * 4 * 3
-    assert done.constant_reads == (products * 3 if fold[0] < 8 else 0)
+    assert done.bits["multiply"] == products * 4 * 8
+    assert done.constant_reads == (products * 8 if fold[0] < 8 else 0)
     assert done.value_reads == (5 * 6 * 4 * (4 // fold[0]) if fold[0] < 4 else 0)
 
 
