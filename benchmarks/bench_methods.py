@@ -6,9 +6,9 @@ Accuracy is that of the exact integer program on the 450 test images, for three 
 differ in their seed alone, without fine-tuning; calibration reads 300 training images, activations
 take 8 bits.  All else is of the first network: operations are those that the datapaths of its
 design do in a frame, the design folded at equal parallelism (each unit at the fewest cycles with at
-most 16 lanes), its area is counted by Yosys for ECP5, and its Verilog is compared with the
-definition and the schedule in every transfer (any difference ends the run with exit code 1).
---write makes docs/methods.md.
+most 16 products or lookups at a time), its area is counted by Yosys for ECP5, and its Verilog is
+compared with the definition and the schedule in every transfer (any difference ends the run with
+exit code 1).  --write makes docs/methods.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from bitwright.models import zoo
 from bitwright.models.layers import Conv, Dense
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network
-from bitwright.models.program import Program
+from bitwright.models.ops import Lookup
+from bitwright.models.program import Op, Program
 from bitwright.models.zoo import digits
 from bitwright.sim import kernels, rtl
 
@@ -66,6 +67,11 @@ def weights_of(network: Network) -> int:
     )
 
 
+def lanes(op: Op, fold: Fold) -> int:
+    """Products or lookups that a unit does at a time."""
+    return fold.pe * fold.simd // (op.words if isinstance(op, Lookup) else 1)
+
+
 def folded(program: Program) -> Design:
     """The design in which each layer takes the fewest cycles that at most `LANES` lanes allow."""
     edges, nodes = program.edges, {node.name: node for node in program.nodes}
@@ -73,8 +79,8 @@ def folded(program: Program) -> Design:
     for name, choices in folding_choices(program).items():
         node = nodes[name]
         inputs = tuple(edges[source] for source in node.inputs)
-        few = [fold for fold in choices if fold.pe * fold.simd <= LANES]
-        few = few or [min(choices, key=lambda fold: fold.pe * fold.simd)]
+        fewest = min(lanes(node.op, fold) for fold in choices)
+        few = [fold for fold in choices if lanes(node.op, fold) <= max(LANES, fewest)]
         folds[name] = min(
             few,
             key=lambda fold: (
@@ -134,7 +140,8 @@ def page(results: Sequence[dict[str, Any]]) -> Iterator[str]:
         f"{datetime.now(UTC).date().isoformat()}, {os.cpu_count()} cores, {synth.yosys_version()}. "
         "Accuracy is the mean of three float networks (and their least and most), without "
         "fine-tuning, 8-bit activations, all layers compressed. Operations are those of the "
-        f"datapaths in a frame, of designs whose units have at most {LANES} lanes each; area is "
+        f"datapaths in a frame, of designs whose units do at most {LANES} products or lookups at a "
+        "time; area is "
         "counted by Yosys on ECP5 (LUT4 / FF / BRAM / DSP). Every transfer of every stream was "
         "compared with the definition and the schedule.\n"
     )
