@@ -23,7 +23,10 @@ from bitwright.models.zoo import digits
 from bitwright.sim import kernels
 
 METHODS = (
-    ("sign", 8), ("bwnh", 8), ("bwnh", 4), ("bwnh", 2), ("ternary", 8), ("int4", 8), ("int8", 8),
+    ("sign", 8), ("bwnh", 8), ("bwnh", 4), ("bwnh", 2), ("bwnh-symmetric", 8), ("bwnh2", 8),
+    ("bwnh2:shift_add=True", 8), ("bwnh3", 8), ("ternary", 8), ("ffn-sdd", 8), ("ffn", 8),
+    ("qcnn-kmeans", 8), ("qcnn", 8), ("svd", 8), ("spatial", 8), ("tucker", 8), ("cp", 8),
+    ("int4", 8), ("int8", 8),
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from bitwright.models import compress  # noqa: F401 - makes the methods known
 from bitwright.models.compress.method import method
 from bitwright.models.compress.problem import Gatherer, LayerProblem
 
-METHODS = ("bwnh:sweeps=10", "bwnh2:sweeps=10", "ternary")
+METHODS = ("bwnh:sweeps=10", "bwnh2:sweeps=10", "ternary", "svd")
 FILTERS, CHANNELS, KERNEL = 256, 256, (3, 3)
 
 

@@ -16,7 +16,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import prod
+from math import ceil, prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -86,7 +86,7 @@ class Factors(Weight):
 class LowRank(Method):
     """Factors of integers of `weight_bits`; abstract.  `rank` says how many, each class of what."""
 
-    rank: float = 0.5
+    rank: float = 0.75
     weight_bits: int = 8
     middle_bits: int = 8
 
@@ -124,8 +124,8 @@ class LowRank(Method):
         """The real factors that are best for the problem, or nearly so."""
 
     def ranks(self, full: int) -> int:
-        """The share `rank` of a full rank."""
-        return max(1, round(self.rank * full))
+        """The share `rank` of a full rank, rounded up: small first layers lose most."""
+        return ceil(self.rank * full - 1e-9)
 
 
 def contract(form: str, factors: Sequence[Floats]) -> Floats:

@@ -50,7 +50,7 @@ class Separable(Factors):
 class Spatial(LowRank):
     """`rank` * min(N * kw, C * kh) filters in the middle."""
 
-    rank: float = 0.25
+    rank: float = 0.75
     weight: ClassVar[type[Factors]] = Separable
 
     @classmethod
