@@ -61,8 +61,8 @@ class Plan:
 PLANS = {
     "tfc": Plan(None, {"verilator": 32, "icarus": 8}, 3),
     "cnv": Plan(None, {"verilator": 2, "icarus": 1}),
-    "resnet8": Plan(65_536, {"verilator": 8, "icarus": 1}),
-    "dscnn": Plan(32_768, {"verilator": 8, "icarus": 1}),
+    "resnet8": Plan(131_072, {"verilator": 8, "icarus": 1}),
+    "dscnn": Plan(65_536, {"verilator": 8, "icarus": 1}),
 }
 FAMILIES = ("ecp5", "xc7")
 

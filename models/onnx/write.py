@@ -11,22 +11,26 @@ float32.
 
 Standard operators are those of opset 11, which QONNX prefers, the others those of its own domain.
 A `Window`, and a `Reshape` that only flattens, is written as one with the operator that reads it
-where there is a form for both (`absorbs`), otherwise by itself.
+where there is a form for both (`absorbs`), otherwise by itself.  Tables and the lookups in them are
+written as the matrix products that they equal.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from onnx import ModelProto
 
 from ..container import replace_file
-from ..program import INPUT, Program
+from ..ops import Lookup, Tables
+from ..program import INPUT, Node, Program
 from .export import Draft, check_exact, inward, outward, write
 
 
 def export(program: Program) -> ModelProto:
     """Return the program as a QONNX model; ProgramError where float32 cannot compute it exactly."""
+    program = replace(program, nodes=tuple(map(_plain, program.nodes)))
     for name, edge in program.edges.items():
         where = "the input" if name == INPUT else f"node {name!r}"
         check_exact(where, "its values", (*edge.lo.tolist(), *edge.hi.tolist()))
@@ -38,6 +42,11 @@ def export(program: Program) -> ModelProto:
             draft.here = node.name
             draft.tensors[node.name] = write(node.op, draft, node)
     return draft.model(outward(draft))
+
+
+def _plain(node: Node) -> Node:
+    """A node as the matrix product that it equals, where it is one in another form."""
+    return replace(node, op=node.op.dot) if isinstance(node.op, Tables | Lookup) else node
 
 
 def save(program: Program, path: str | Path) -> None:

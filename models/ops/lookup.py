@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..fixed import Ints, ProgramError
+from ..fixed import TERNARY, Ints, ProgramError
 from ..program import Edge, Op, fits
+from .dot import Dot
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,13 @@ class Lookup(Op):
         fits("a sum of table entries", [largest * tables])
         lo, hi = (bound[self.entries].sum(1) for bound in (x.lo, x.hi))
         return Edge((*x.shape[:-1], results), lo, hi)
+
+    @property
+    def dot(self) -> Dot:
+        """The same as a product with a matrix of zeros and ones, (N, T*M*K)."""
+        chosen = np.zeros((len(self.indices), self.indices[0].size * self.words), np.int64)
+        np.put_along_axis(chosen, self.entries, 1, axis=1)
+        return Dot(chosen, TERNARY)
 
     def __call__(self, *xs: Ints) -> Ints:
         (x,) = xs

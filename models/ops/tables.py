@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..fixed import Grid, Ints, ProgramError
+from ..fixed import TERNARY, Grid, Ints, ProgramError
 from ..program import Edge, Op
-from .dot import check_weights, dot_range
+from .dot import Dot, check_weights, dot_range
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,15 @@ class Tables(Op):
         ]
         lo, hi = (np.concatenate(bounds) for bounds in zip(*ranges, strict=True))
         return Edge((*x.shape[:-1], spaces * words), lo, hi)
+
+    @property
+    def dot(self) -> Dot:
+        """The same as a product with the block-diagonal matrix, (M*K, M*Cs)."""
+        spaces, words, size = self.codebooks.shape
+        blocks = np.zeros((spaces, words, spaces, size), np.int64)
+        blocks[np.arange(spaces), :, np.arange(spaces)] = self.codebooks
+        grid = TERNARY if self.grid.bipolar else self.grid
+        return Dot(blocks.reshape(spaces * words, spaces * size), grid)
 
     def __call__(self, *xs: Ints) -> Ints:
         (x,) = xs
