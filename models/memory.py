@@ -30,7 +30,7 @@ def _stored(op: Op) -> tuple[int, int]:
         case TableSum(tables, grid):
             return tables.size, grid.bits
         case Lookup(indices, words):
-            return indices.size, (words - 1).bit_length()
+            return indices.size, max(1, (words - 1).bit_length())
         case _:
             return 0, 0
 

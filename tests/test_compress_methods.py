@@ -247,3 +247,25 @@ def test_better_takes_each_filter_by_itself():
     mixed = better(problem, four, ternary)
     least = np.minimum(problem.error(four.dense()), problem.error(ternary.dense()))
     assert np.allclose(problem.error(mixed.dense()), least)
+
+
+BAD_SETTINGS = (
+    "prune-vector:tile=0", "prune-group:tile=0", "prune-vector:rows=0", "prune-filter:rows=0",
+    "prune-kernel:tile=-1", "prune-fine:bits=0", "prune-fine:bits=70", "prune-fine:bits=1",
+    "prune-fine:density=nan", "ffn:sweeps=-1", "ffn:rank=nan", "qcnn:sweeps=-1", "qcnn:words=0",
+    "svd:rank=nan", "svd:rank=0", "bwnh:bases=0", "bwnh2:factor_bits=0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_SETTINGS)
+def test_settings_out_of_range_are_refused(name):
+    with pytest.raises(ProgramError):
+        method(name)
+
+
+@pytest.mark.parametrize("name", ["svd", "spatial", "tucker", "cp", "ffn"])
+def test_the_least_rank_is_one(name):
+    problem, weights = layer(11)
+    found = method(f"{name}:rank=1e-9").compress(problem, weights)
+    assert np.isfinite(found.dense()).all()
+    assert np.linalg.matrix_rank(found.dense()) >= 1

@@ -32,6 +32,13 @@ class Canonical(Factors):
 
     form: ClassVar[str] = "rc,ry,rx,nr->nyxc"
 
+    @property
+    def bits(self) -> int:
+        """Kernels of one tap are not stored."""
+        kernels = [one for one in self.integers[1:3] if one.shape[1] > 1]
+        stored = [self.integers[0], *kernels, self.integers[3]]
+        return sum(one.size for one in stored) * self.grid.bits
+
     def lower(self, site: Site) -> Sums:
         edge, scale = self.rounded(site, 0, self.dot(0), site.source, site.scale)
         edge, scale = self._depthwise(site, 1, columns_of(site.slide), edge, scale)

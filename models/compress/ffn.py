@@ -108,7 +108,8 @@ class Ffn(Method):
     recover: bool = True
 
     def __post_init__(self) -> None:
-        for name, least, most in (("factor_bits", 1, 16), ("middle_bits", 2, 24)):
+        limits = (("factor_bits", 1, 16), ("middle_bits", 2, 24), ("sweeps", 0, 1000))
+        for name, least, most in limits:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ProgramError(f"ffn has {name} from {least} to {most}, not {value}")

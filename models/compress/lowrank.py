@@ -125,7 +125,7 @@ class LowRank(Method):
 
     def ranks(self, full: int) -> int:
         """The share `rank` of a full rank, rounded up: small first layers lose most."""
-        return ceil(self.rank * full - 1e-9)
+        return max(1, ceil(self.rank * full - 1e-9))
 
 
 def contract(form: str, factors: Sequence[Floats]) -> Floats:

@@ -198,6 +198,8 @@ def _changed(one: Method, name: str, changes: list[str]) -> Method:
             values[key] = (
                 {"True": True, "False": False}[text] if known[key] is bool else (known[key](text))
             )
+        except ProgramError as error:
+            raise ProgramError(f"method {name!r}: {error}") from None
         except (KeyError, ValueError):
             raise ProgramError(
                 f"method {name!r}: {key} is a {known[key].__name__}, not {text!r}"

@@ -94,6 +94,11 @@ class Pruning(Method):
             raise ProgramError(
                 f"pruning keeps a density above 0 and up to 1, not {self.density}; choose one"
             )
+        if not 2 <= self.bits <= 16:
+            raise ProgramError(f"pruned weights take 2 to 16 bits, not {self.bits}")
+        for name in ("tile", "rows"):
+            if getattr(self, name, 1) < 1:
+                raise ProgramError(f"pruning has {name} from 1, not {getattr(self, name)}")
 
     @abstractmethod
     def filters(self, count: int) -> int:

@@ -88,7 +88,10 @@ class Qcnn(Method):
     correct: bool = True
 
     def __post_init__(self) -> None:
-        for name, least, most in (("words", 1, 1 << 16), ("space", 1, 256), ("word_bits", 2, 16)):
+        limits = (
+            ("words", 1, 1 << 16), ("space", 1, 256), ("word_bits", 2, 16), ("sweeps", 0, 1000),
+        )  # fmt: skip
+        for name, least, most in limits:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ProgramError(f"qcnn has {name} from {least} to {most}, not {value}")

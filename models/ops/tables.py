@@ -52,7 +52,9 @@ class Tables(Op):
         spaces, words, size = self.codebooks.shape
         blocks = np.zeros((spaces, words, spaces, size), np.int64)
         blocks[np.arange(spaces), :, np.arange(spaces)] = self.codebooks
-        grid = TERNARY if self.grid.bipolar else self.grid
+        # Between the blocks stand zeros.
+        least, most = min(0, int(blocks.min())), max(0, int(blocks.max()))
+        grid = TERNARY if least >= -1 and most <= 1 else Grid(least, most)
         return Dot(blocks.reshape(spaces * words, spaces * size), grid)
 
     def __call__(self, *xs: Ints) -> Ints:

@@ -151,8 +151,12 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Workspace:
-    """Memory of a call: pixels (C / 2, phases, size) uint16, a table and the sums of a pass."""
+    """Memory of a call: pixels (C / 2, phases, size) uint16, a table and the sums of a pass.
 
+    owner: the convolution whose shapes and padding these are.
+    """
+
+    owner: LookupConv
     pixels: Array
     table: Array
     sums: Array
@@ -233,6 +237,8 @@ class LookupConv:
         """
         self._check_input(x)
         space = workspace or self.workspace()
+        if space.owner is not self:
+            raise ProgramError("a workspace is another convolution's; make one with workspace()")
         groups, _, outputs, _ = self.offsets.shape
         out = np.empty((len(x), *self.places.output, groups * outputs), np.int32)
         convolve = convolver(self.form, self.words.shape[2])
@@ -251,6 +257,7 @@ class LookupConv:
         pixels = aligned((spaces * depth, phases, plan.size), np.uint16)
         pixels[...] = self.flip
         return Workspace(
+            owner=self,
             pixels=pixels,
             table=aligned((plan.spaces * words, phases * plan.length), np.int16),
             sums=aligned((plan.blocks, self.offsets.shape[2], plan.vectors * LANES), np.int32),
@@ -351,6 +358,11 @@ def _check(places: Places, grid: Grid, codebooks: Array, indices: Array, groups:
         raise ProgramError(
             f"codebooks must be int8 (M, K, Cs) and not empty, got {codebooks.dtype} "
             f"{codebooks.shape}; quantise the words to 8 bits"
+        )
+    if min(*places.padding, 0) < 0 or min(places.stride) < 1:
+        raise ProgramError(
+            f"padding is 0 or more and a stride 1 or more, not {places.padding} and "
+            f"{places.stride}; crop the images first"
         )
     spaces, words, _ = codebooks.shape
     taps = places.kernel[0] * places.kernel[1]
