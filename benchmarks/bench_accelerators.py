@@ -264,10 +264,16 @@ def _areas(results: Sequence[dict[str, Any]]) -> Iterator[str]:
         fps = round(placed["mhz"] * 1e6 / found["interval"])
         yield _row(
             found["network"], *areas, placed["device"],
-            f"{placed['mhz']:.1f} ({placed['lowest']:.1f} to {placed['highest']:.1f}, "
-            f"{placed['seeds']} seeds)", fps, placed["limits"],
+            _clock(placed), fps, placed["limits"],
         )  # fmt: skip
     yield ""
+
+
+def _clock(placed: dict[str, Any]) -> str:
+    if placed["seeds"] == 1:
+        return f"{placed['mhz']:.1f} (1 seed)"
+    spread = f"{placed['lowest']:.1f} to {placed['highest']:.1f}"
+    return f"{placed['mhz']:.1f} ({spread}, {placed['seeds']} seeds)"
 
 
 def _times(results: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -92,6 +92,8 @@ def _whole(listed: Mapping[str, _Steps], gaps: Mapping[str, Ints], frames: int) 
     """
     if not gaps:
         return list(listed.values())
+    # Stages beside the pipeline list every step.
+    beside = [steps for name, steps in listed.items() if name not in gaps]
     names = sorted(gaps, key=lambda name: int(name[1:]))
     lag, steps = int(names[-1][1:]), int(gaps[names[0]].sum())
     at = {name: steps - 1 - np.cumsum(gaps[name][::-1])[::-1] + gaps[name] for name in names}
@@ -106,14 +108,14 @@ def _whole(listed: Mapping[str, _Steps], gaps: Mapping[str, Ints], frames: int) 
 
     first = filled(names[0], np.full(len(every), np.iinfo(np.int64).min // 2))
     if not lag:
-        return [first]
+        return [*beside, first]
     last = filled(names[-1], first.cycles + lag)
     between: list[_Steps] = []
     for k in range(1, lag):
         room = np.append(np.full(lag - k, np.iinfo(np.int64).min), last.cycles)[: len(every)]
         times = np.maximum(first.cycles + k, room)
         between.append(_Steps.of(times, np.zeros(len(every), bool), frames))
-    return [first, *between, last]
+    return [*beside, first, *between, last]
 
 
 def _starved(
