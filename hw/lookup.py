@@ -17,10 +17,9 @@ from ..models.fixed import Grid, Ints
 from ..models.ops import Lookup
 from .elastic import accumulator, choose, lane, numbers
 from .lanes import Operands, Step
-from .matrix import Matrix, MatrixVector, Passes, Plan, add_rows, adding
+from .matrix import Matrix, MatrixVector, Passes, Plan, add_rows, adding, scheduled
 from .pack import number_shape
 from .sums import GATE
-from .timing import Timing
 from .unit import (
     Fold,
     Place,
@@ -28,13 +27,9 @@ from .unit import (
     Ports,
     Unit,
     component,
-    cycles,
     divisors,
-    fill,
     foldings,
     ports,
-    tail,
-    timing,
 )
 
 CHOICES = 2
@@ -127,24 +122,7 @@ def index_rows(op: Lookup, place: Place) -> Ints:
     return tiles.transpose(0, 2, 1, 3).reshape(steps.rows * steps.columns, -1)
 
 
-@timing.register
-def _(op: Lookup, place: Place) -> Timing:
-    return passes(op, place).timing(plan(op, place).stages)
-
-
-@cycles.register
-def _(op: Lookup, place: Place) -> int:
-    return passes(op, place).cycles
-
-
-@fill.register
-def _(op: Lookup, place: Place) -> int:
-    return passes(op, place).fill(plan(op, place).stages)
-
-
-@tail.register
-def _(op: Lookup, place: Place) -> int:
-    return passes(op, place).tail(plan(op, place).stages)
+scheduled(Lookup, passes, plan)
 
 
 @component.register

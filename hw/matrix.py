@@ -6,7 +6,7 @@ The issue stage takes input only in the first pass; later passes read the vector
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,6 +17,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import memory
 
 from ..models.fixed import Grid, Ints
+from ..models.program import Op
 from .elastic import (
     accumulator,
     counter,
@@ -31,7 +32,7 @@ from .elastic import (
 from .lanes import Operands, Step
 from .sums import CHAIN, GATE, READ, add_layer, cut, layer_levels, layers
 from .timing import Timing, pipeline_timing
-from .unit import Place, Unit
+from .unit import Place, Unit, cycles, fill, tail, timing
 
 
 class Datapath(Protocol):
@@ -181,6 +182,20 @@ class Passes:
             buffered = READ if in_block(beat, self.columns) else 0
             used = max(used, buffered + GATE)
         return used
+
+
+def scheduled(
+    kind: type[Op], passes: Callable[[Any, Place], Passes], plan: Callable[[Any, Place], Plan[Any]]
+) -> None:
+    """State the cycles of a kind of operator whose units do nothing but passes."""
+
+    def stages(op: Any, place: Place) -> int:
+        return plan(op, place).stages
+
+    timing.register(kind, lambda op, place: passes(op, place).timing(stages(op, place)))
+    cycles.register(kind, lambda op, place: passes(op, place).cycles)
+    fill.register(kind, lambda op, place: passes(op, place).fill(stages(op, place)))
+    tail.register(kind, lambda op, place: passes(op, place).tail(stages(op, place)))
 
 
 @dataclass(frozen=True, eq=False)

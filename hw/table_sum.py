@@ -17,10 +17,9 @@ from ..models.fixed import Grid, Ints
 from ..models.ops import TableSum
 from .elastic import accumulator, counter, in_block, lane, number, rom, rom_words
 from .lanes import Operands, Step
-from .matrix import Folded, Passes, Plan, add_rows, adding
+from .matrix import Folded, Passes, Plan, add_rows, adding, scheduled
 from .pack import number_shape
 from .sums import READ
-from .timing import Timing
 from .unit import (
     Fold,
     Place,
@@ -28,13 +27,9 @@ from .unit import (
     Ports,
     Unit,
     component,
-    cycles,
     divisors,
-    fill,
     foldings,
     ports,
-    tail,
-    timing,
 )
 
 
@@ -105,24 +100,7 @@ def contents(op: TableSum, place: Place) -> Ints:
     return tiles.transpose(3, 0, 2, 4, 1).reshape(fold.simd, -1, fold.pe)
 
 
-@timing.register
-def _(op: TableSum, place: Place) -> Timing:
-    return passes(op, place).timing(plan(op, place).stages)
-
-
-@cycles.register
-def _(op: TableSum, place: Place) -> int:
-    return passes(op, place).cycles
-
-
-@fill.register
-def _(op: TableSum, place: Place) -> int:
-    return passes(op, place).fill(plan(op, place).stages)
-
-
-@tail.register
-def _(op: TableSum, place: Place) -> int:
-    return passes(op, place).tail(plan(op, place).stages)
+scheduled(TableSum, passes, plan)
 
 
 class TableAdder(Folded):

@@ -11,8 +11,7 @@ from ..models.fixed import Ints
 from ..models.ops import Tables
 from .elastic import accumulator
 from .lanes import Lanes
-from .matrix import Matrix, MatrixVector, Passes, Plan
-from .timing import Timing
+from .matrix import Matrix, MatrixVector, Passes, Plan, scheduled
 from .unit import (
     Fold,
     Place,
@@ -20,13 +19,9 @@ from .unit import (
     Ports,
     Unit,
     component,
-    cycles,
     divisors,
-    fill,
     foldings,
     ports,
-    tail,
-    timing,
 )
 
 
@@ -78,24 +73,7 @@ def plan(op: Tables, place: Place) -> Plan[Lanes]:
     return Plan.of(lanes, used, place.levels)
 
 
-@timing.register
-def _(op: Tables, place: Place) -> Timing:
-    return passes(op, place).timing(plan(op, place).stages)
-
-
-@cycles.register
-def _(op: Tables, place: Place) -> int:
-    return passes(op, place).cycles
-
-
-@fill.register
-def _(op: Tables, place: Place) -> int:
-    return passes(op, place).fill(plan(op, place).stages)
-
-
-@tail.register
-def _(op: Tables, place: Place) -> int:
-    return passes(op, place).tail(plan(op, place).stages)
+scheduled(Tables, passes, plan)
 
 
 def memory_words(op: Tables, place: Place) -> Ints:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba.core import config
 
-from bitwright.sim.kernels import matmul_int8, matmul_wide
+from bitwright.sim.kernels import matmul_wide
 from bitwright.sim.kernels.matmul_int8 import (
     ENGINES,
     PanelWeights,
@@ -213,14 +214,14 @@ def test_pack_int8_chooses_by_the_target_of_numba(monkeypatch):
     w = np.zeros((2, 3), np.int8)
     for engine in [engine for engine in ENGINES if engine.available()][:1]:
         assert pack_int8(w).engine is engine
-    monkeypatch.setattr(matmul_int8.config, "CPU_NAME", "haswell")
+    monkeypatch.setattr(config, "CPU_NAME", "haswell")
     assert isinstance(pack_int8(w), PortableWeights)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_int8_matmul_refuses_an_engine_that_is_not_there(engine, monkeypatch):
     packed = PanelWeights.pack(np.zeros((2, 3), np.int8), engine)
-    monkeypatch.setattr(matmul_int8.config, "CPU_NAME", "haswell")
+    monkeypatch.setattr(config, "CPU_NAME", "haswell")
     with refuses(
         RuntimeError,
         f"these weights are packed for {engine.feature}, which is not available here; "

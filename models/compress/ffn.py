@@ -35,7 +35,7 @@ from numba import njit
 
 from ..fixed import TERNARY, Ints, ProgramError, signed
 from ..ops import Dot, Requantise, Scale
-from .method import Method, Site, Sums, Weight, best_whole
+from .method import Method, Site, Sums, Weight, best_whole, check_limits
 from .problem import Floats, LayerProblem
 from .uniform import Uniform
 
@@ -108,11 +108,7 @@ class Ffn(Method):
     recover: bool = True
 
     def __post_init__(self) -> None:
-        limits = (("factor_bits", 1, 16), ("middle_bits", 2, 24), ("sweeps", 0, 1000))
-        for name, least, most in limits:
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise ProgramError(f"ffn has {name} from {least} to {most}, not {value}")
+        check_limits(self, "ffn", factor_bits=(1, 16), middle_bits=(2, 24), sweeps=(0, 1000))
         if not 0 < self.rank <= 4:
             raise ProgramError(
                 f"ffn has a rank above 0 and up to 4 times min(S, N), not {self.rank}"

@@ -24,7 +24,7 @@ import numpy as np
 from ..fixed import Grid, Ints, ProgramError, signed
 from ..ops import Dot
 from ..program import Op
-from .method import Method, Site, Sums, Weight, best_whole
+from .method import Method, Site, Sums, Weight, best_whole, check_limits
 from .problem import Floats, LayerProblem
 from .rounding import round_second_order
 from .uniform import Uniform
@@ -93,10 +93,7 @@ class LowRank(Method):
     weight: ClassVar[type[Factors]]
 
     def __post_init__(self) -> None:
-        for name, least, most in (("weight_bits", 2, 16), ("middle_bits", 2, 16)):
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise ProgramError(f"low rank has {name} from {least} to {most}, not {value}")
+        check_limits(self, "low rank", weight_bits=(2, 16), middle_bits=(2, 16))
         if not 0 < self.rank <= 4:
             raise ProgramError(f"low rank has a rank above 0 and up to 4, not {self.rank}")
 

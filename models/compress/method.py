@@ -207,6 +207,14 @@ def _changed(one: Method, name: str, changes: list[str]) -> Method:
     return replace(one, **values)  # type: ignore[type-var]
 
 
+def check_limits(one: Method, what: str, **limits: tuple[int, int]) -> None:
+    """Raise unless the fields of a method lie within their limits, both included."""
+    for name, (least, most) in limits.items():
+        value = getattr(one, name)
+        if not least <= value <= most:
+            raise ProgramError(f"{what} has {name} from {least} to {most}, not {value}")
+
+
 def best_whole(problem: LayerProblem, a: Weight, b: Weight) -> Weight:
     """The one with the smaller error over all filters, `a` on equality."""
     errors = [float(problem.error(one.dense()).sum()) for one in (a, b)]

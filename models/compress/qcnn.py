@@ -26,9 +26,9 @@ from math import log2
 import numpy as np
 from numba import njit
 
-from ..fixed import Grid, Ints, ProgramError, signed
+from ..fixed import Grid, Ints, signed
 from ..ops import Lookup, Tables
-from .method import Method, Site, Sums, Weight, best_whole
+from .method import Method, Site, Sums, Weight, best_whole, check_limits
 from .problem import Floats, LayerProblem
 from .uniform import Uniform
 
@@ -88,13 +88,8 @@ class Qcnn(Method):
     correct: bool = True
 
     def __post_init__(self) -> None:
-        limits = (
-            ("words", 1, 1 << 16), ("space", 1, 256), ("word_bits", 2, 16), ("sweeps", 0, 1000),
-        )  # fmt: skip
-        for name, least, most in limits:
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise ProgramError(f"qcnn has {name} from {least} to {most}, not {value}")
+        check_limits(self, "qcnn", words=(1, 1 << 16), space=(1, 256), word_bits=(2, 16))
+        check_limits(self, "qcnn", sweeps=(0, 1000))
 
     @classmethod
     def variants(cls) -> Mapping[str, Method]:

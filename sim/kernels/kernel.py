@@ -7,6 +7,7 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
+from numba.core import config
 from numpy.typing import NDArray
 
 from ...models.program import Edge, Op
@@ -15,6 +16,7 @@ Array = NDArray[Any]
 Kernel = Callable[..., Array]
 """Takes arrays (N, *shape) of the input edges' storage, returns one of the output edge's."""
 
+CACHE_LINE = 64
 _STORAGES = (np.int8, np.uint8, np.int16, np.int32)
 
 
@@ -32,6 +34,20 @@ def prepare(op: Op, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
     """Return the kernel of an operator; without one of its own, its definition."""
     kind = storage(output)
     return lambda *xs: op(*(x.astype(np.int64) for x in xs)).astype(kind)
+
+
+def aligned(shape: tuple[int, ...], kind: type[np.integer[Any]]) -> Array:
+    """Memory that begins on a cache line, lest a vector touch two."""
+    size = np.dtype(kind).itemsize * int(np.prod(shape))
+    buffer = np.empty(size + CACHE_LINE, np.uint8)
+    skip = -buffer.ctypes.data % CACHE_LINE
+    return buffer[skip : skip + size].view(kind).reshape(shape)
+
+
+def compiles_for_this() -> bool:
+    """Whether Numba compiles for this processor as it is, not for another by name."""
+    native = (None, "host")
+    return config.CPU_NAME in native and config.CPU_FEATURES in native
 
 
 def rows(x: Array) -> Array:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ...models.fixed import Grid, ProgramError
+from .kernel import aligned
 from .lookup_loops import (
     AVX2,
     BUILT,
@@ -42,7 +43,6 @@ Pair = tuple[int, int]
 
 INT16 = Grid(-(2**15), 2**15 - 1)
 OFFSET = 128  # Raises int8 to uint8.
-CACHE_LINE = 64
 
 # What a pass is cut to: as many lookups of an output pay for widening and storing its sum, and as
 # many bytes of tables and of sums stay in the second-level cache.
@@ -297,14 +297,6 @@ class LookupConv:
                 f"x must stay within {self.grid.lo}..{self.grid.hi}, got {x.min()}..{x.max()}; "
                 "pack again with a wider grid"
             )
-
-
-def aligned(shape: tuple[int, ...], kind: type[np.integer[Any]]) -> Array:
-    """Return memory on a cache line, lest vectors touch two lines."""
-    size = np.dtype(kind).itemsize * int(np.prod(shape))
-    buffer = np.empty(size + CACHE_LINE, np.uint8)
-    skip = -buffer.ctypes.data % CACHE_LINE
-    return buffer[skip : skip + size].view(kind).reshape(shape)
 
 
 def _up(value: int, multiple: int) -> int:

@@ -19,8 +19,10 @@ import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
+
+from .kernel import compiles_for_this
 
 LANES = 16
 VECTORS = (4, 3, 2, 1)  # Vectors of sums in registers, the quickest number first.
@@ -40,9 +42,7 @@ _OCTETS = ir.VectorType(ir.IntType(8), 2 * LANES)
 @cache
 def has_avx2() -> bool:
     """Tell whether Numba compiles for this processor as it is, and that one has AVX2."""
-    native = (None, "host")
-    as_it_is = config.CPU_NAME in native and config.CPU_FEATURES in native
-    return as_it_is and bool(get_host_cpu_features().get("avx2", False))
+    return compiles_for_this() and bool(get_host_cpu_features().get("avx2", False))
 
 
 def _element(context, builder, kind, array, index):

@@ -26,9 +26,10 @@ import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import njit, types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .kernel import aligned, compiles_for_this
 from .matmul_wide import EXACT_LIMITS, chunked_float_matmul
 
 OFFSET = 128
@@ -51,7 +52,6 @@ DEPTH = 9 * TILE
 Array = np.ndarray[Any, Any]
 
 _CHUNK = EXACT_LIMITS[np.float32] // (255 * 128)
-_CACHE_LINE = 64
 _I32 = ir.IntType(32)
 _SUMS = ir.VectorType(_I32, LANES)
 _TILE_NUMBER = ir.IntType(8)
@@ -76,9 +76,7 @@ class Engine:
 
     def available(self) -> bool:
         """Tell whether Numba compiles for this processor as it is, and that one has the engine."""
-        native = (None, "host")
-        as_it_is = config.CPU_NAME in native and config.CPU_FEATURES in native
-        return as_it_is and _host_grants(self.feature)
+        return compiles_for_this() and _host_grants(self.feature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +100,7 @@ class PanelWeights:
         padded = np.zeros(_padded(weights.shape, engine.width, engine.depth), np.int8)
         padded[:outputs, :length] = weights
         count, groups = len(padded) // engine.width, padded.shape[1] // 4
-        panels = _aligned((count, groups, engine.width))
+        panels = aligned((count, groups, engine.width), np.int32)
         words = padded.view(np.int32).reshape(count, engine.width, groups)
         panels[...] = words.transpose(0, 2, 1)
         sums = padded.sum(axis=1, dtype=np.int32)
@@ -117,8 +115,8 @@ class PanelWeights:
             )
         raised = OFFSET if x.dtype == np.int8 else 0
         rows, depth = _padded(x.shape, self.engine.rows, self.engine.depth)
-        words = _aligned((min(rows, STRIP), depth // 4))
-        out = _aligned((rows, len(self.sums)))
+        words = aligned((min(rows, STRIP), depth // 4), np.int32)
+        out = aligned((rows, len(self.sums)), np.int32)
         for first in range(0, rows, STRIP):
             strip, sums = x[first : first + STRIP], out[first : first + STRIP]
             # The padding stays as it is: its columns meet weights of zero, its rows are cut.
@@ -203,14 +201,6 @@ def _padded(shape: tuple[int, ...], rows: int, columns: int) -> tuple[int, int]:
 def _norm(weights: Array) -> int:
     """Return the largest sum of magnitudes of the weights of one output."""
     return int(np.abs(weights, dtype=np.int16).sum(axis=1, dtype=np.int64).max(initial=0))
-
-
-def _aligned(shape: tuple[int, ...]) -> Array:
-    """Return int32 memory on a cache line, lest vectors and tile rows touch two lines."""
-    size = 4 * int(np.prod(shape))
-    buffer = np.empty(size + _CACHE_LINE, np.uint8)
-    skip = -buffer.ctypes.data % _CACHE_LINE
-    return buffer[skip : skip + size].view(np.int32).reshape(shape)
 
 
 def _element(context, builder, kind, array, *indices):

@@ -22,6 +22,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .kernel import aligned
+
 WORD = 64
 LANES = 8
 VECTORS = 4
@@ -33,7 +35,6 @@ Array = np.ndarray[Any, Any]
 _I32 = ir.IntType(32)
 _COUNTS = ir.VectorType(ir.IntType(64), LANES)
 _RESULTS = ir.VectorType(_I32, LANES)
-_CACHE_LINE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ def pack_signs(bits: Array) -> PackedSigns:
     count = -(-outputs // WIDTH)
     padded = np.zeros((count * WIDTH, words.shape[1]), np.uint64)
     padded[:outputs] = words
-    panels = _aligned((count, words.shape[1], WIDTH))
+    panels = aligned((count, words.shape[1], WIDTH), np.uint64)
     panels[...] = padded.reshape(count, WIDTH, words.shape[1]).transpose(0, 2, 1)
     return PackedSigns(panels, outputs, length)
 
@@ -132,14 +133,6 @@ def _product(x: Array, valid: Array | None, weights: PackedSigns, start: Array) 
         _multiply(x, valid, panels[whole:], start, aside)
         out[:, whole * WIDTH :] = aside[:, : outputs - whole * WIDTH]
     return out
-
-
-def _aligned(shape: tuple[int, ...]) -> Array:
-    """Return uint64 memory on a cache line, lest every second vector load touch two lines."""
-    size = 8 * int(np.prod(shape))
-    buffer = np.empty(size + _CACHE_LINE, np.uint8)
-    skip = -buffer.ctypes.data % _CACHE_LINE
-    return buffer[skip : skip + size].view(np.uint64).reshape(shape)
 
 
 def _element(context, builder, kind, array, *indices):
