@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..fixed import Grid, Ints, ProgramError, signed
 from ..ops import Dot, Select, SparseDot
-from .method import Method, Site, Sums, Weight
+from .method import Method, Site, Sums, Weight, best_whole
 from .problem import Floats, LayerProblem
 from .rounding import round_second_order
 from .surgeon import removals
@@ -115,10 +115,9 @@ class Pruning(Method):
     def start(self, problem: LayerProblem, weights: Floats) -> Sparse:
         return self._fitted(LayerProblem.data_free(weights, problem.kernel), weights)
 
-    def compress(self, problem: LayerProblem, weights: Floats) -> Sparse:
+    def compress(self, problem: LayerProblem, weights: Floats) -> Weight:
         found, start = self._fitted(problem, weights), self.start(problem, weights)
-        errors = [problem.error(one.dense()).sum() for one in (found, start)]
-        return found if errors[0] <= errors[1] else start
+        return best_whole(problem, found, start)
 
     def _fitted(self, problem: LayerProblem, weights: Floats) -> Sparse:
         labels, mask = self.labels(problem), self.mask(problem, weights)
