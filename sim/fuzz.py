@@ -51,8 +51,9 @@ from ..models.ops import (
 )
 from ..models.program import INPUT, Edge, Node, Op, Program
 from . import amaranth, rtl
+from .features import features
 from .kernels import execute
-from .random_program import Case, draw, features
+from .random_program import Case, draw
 
 ENGINES = ("numba", "amaranth", "icarus", "verilator")
 """The witnesses beside the definition, the quickest first."""

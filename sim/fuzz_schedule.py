@@ -25,7 +25,8 @@ from ..codegen.bench import Trial
 from ..codegen.verilog import write_rtl
 from ..models.fixed import ProgramError
 from . import rtl
-from .random_program import Case, draw_stalled, features
+from .features import features
+from .random_program import Case, draw_stalled
 
 BATCH = 50
 """Designs in one simulator build."""

@@ -13,8 +13,9 @@ from bitwright.hw.buffers import least
 from bitwright.hw.design import SINK, SOURCE, Design
 from bitwright.hw.schedule import Graph
 from bitwright.sim import fuzz_schedule
+from bitwright.sim.features import features
 from bitwright.sim.fuzz_schedule import Tally, compare, summary
-from bitwright.sim.random_program import MOST_STALLED, draw_stalled, features
+from bitwright.sim.random_program import MOST_STALLED, draw_stalled
 
 SEEDS = range(40)
 
