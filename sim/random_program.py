@@ -22,9 +22,7 @@ from ..hw.pack import Pack
 from ..hw.unit import Fold, Place, cycles
 from ..hw.window import Buffered, walk_of
 from ..models.fixed import Ints, ProgramError
-from ..models.ops import (
-    Dot,
-)
+from ..models.ops import Dot
 from ..models.program import Edge, Node, Program
 from .random_layers import between, pick, random_program
 

@@ -15,9 +15,10 @@ from bitwright.models.compress.lowrank import (
     reaching,
 )
 from bitwright.models.compress.method import method
-from bitwright.models.compress.problem import LayerProblem
+from bitwright.models.compress.problem import Gatherer, LayerProblem
 from bitwright.models.compress.uniform import Uniform
 from bitwright.models.fixed import ProgramError, signed
+from bitwright.models.layers import Slide
 from bitwright.models.ops import DepthwiseDot, Dot, Requantise
 
 NAMES = ("svd", "spatial", "tucker", "cp")
@@ -166,3 +167,70 @@ def test_bad_fields():
 @pytest.mark.parametrize("name", NAMES)
 def test_depthwise_layers_become_integers(name):
     assert method(name).depthwise == Uniform(8)
+
+
+def convolved(x: np.ndarray, kernels: np.ndarray, slide: Slide) -> np.ndarray:
+    """Images (N, H, W, C) under kernels (O, kh, kw, C), zeros outside, in plain integers."""
+    top, left, bottom, right = slide.padding
+    x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    _, height, width, _ = kernels.shape
+    (sy, sx), (dy, dx) = slide.stride, slide.dilation
+    rows = (x.shape[1] - (height - 1) * dy - 1) // sy + 1
+    columns = (x.shape[2] - (width - 1) * dx - 1) // sx + 1
+    y = np.zeros((len(x), rows, columns, len(kernels)), np.int64)
+    for ky in range(height):
+        for kx in range(width):
+            seen = x[:, ky * dy :: sy, kx * dx :: sx][:, :rows, :columns]
+            y += seen @ kernels[:, ky, kx].T
+    return y
+
+
+def stages(name: str, found: Factors, slide: Slide) -> list[tuple[np.ndarray, Slide]]:
+    """The factors as dense kernels, and how each slides."""
+    (height, width), (sy, sx), (dy, dx) = slide.kernel, slide.stride, slide.dilation
+    top, left, bottom, right = slide.padding
+    point = Slide((1, 1))
+    down = Slide((height, 1), (sy, 1), (top, 0, bottom, 0), (dy, 1))
+    across = Slide((1, width), (1, sx), (0, left, 0, right), (1, dx))
+    first, *_, last = found.integers
+    ends = last.reshape(len(last), 1, 1, -1), point
+    if name == "svd":
+        return [(first.reshape(len(first), height, width, -1), slide), ends]
+    if name == "spatial":
+        return [(first[:, :, None], down), (last[:, None], across)]
+    begins = first[:, None, None], point
+    if name == "tucker":
+        return [begins, (found.integers[1], slide), ends]
+    each = np.eye(len(first), dtype=np.int64)
+    y, x = (one[:, :, None] * each[:, None] for one in found.integers[1:3])
+    return [begins, (y[:, :, None], down), (x[:, None], across), ends]
+
+
+@pytest.mark.parametrize("slide", SLIDES, ids=["product", "strided", "dilated"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_program_is_its_factors_and_their_roundings_bit_for_bit(name: str, slide: Slide):
+    site = Convolution(12, slide)
+    weights = np.random.default_rng(13).normal(size=(FILTERS, SIZE))
+    rows = 0.25 * site.values(site.place.windows).reshape(-1, SIZE)
+    gatherer = Gatherer(weights, slide.kernel)
+    gatherer.add(rows, rows)
+    found = method(name).compress(gatherer.problem(), weights)
+    assert isinstance(found, Factors)
+    sums = found.lower(site.place)
+    nodes = site.lowering.calibration.nodes
+    x = site.frames
+    for number, (kernels, walk) in enumerate(stages(name, found, slide)):
+        middle = nodes.get(f"layer_middle{number}")
+        if name == "cp" and number in (1, 2) and walk.kernel == (1, 1):
+            # Ones of a single tap are not computed, only walked.
+            x = x[:, :: walk.stride[0], :: walk.stride[1]]
+            assert middle is None
+            continue
+        x = convolved(x, kernels, walk)
+        if middle is not None:
+            op = middle.op
+            assert isinstance(op, Requantise)
+            half = 1 << (op.shift - 1)
+            x = np.clip((x * op.multiplier + op.bias + half) >> op.shift, op.lo, op.hi)
+    assert sum(one.startswith("layer_middle") for one in nodes) >= 1
+    np.testing.assert_array_equal(site.values(sums.edge), x)
