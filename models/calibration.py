@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from . import ops
 from .fixed import Grid, Ints, ProgramError
 from .program import Edge, Execute, Node, Op
+from .store import Store, Stored, chunks
 
 Floats = NDArray[np.float64]
 
-CHUNK_ELEMENTS = 1 << 22
 SAMPLES_MAX = 1 << 18
 CLIPPINGS = np.linspace(0.1, 1, 46)
 
@@ -24,28 +24,38 @@ class Calibration:
     """The nodes so far, with the value of every edge on the calibration data.
 
     Windows are many times larger than what they read, so they are computed again for each chunk of
-    frames and never kept whole.  `execute` computes an operator, as for `Program.run`.
+    frames and never kept whole; all else lies in `store`, whatever the number of frames.  `execute`
+    computes an operator, as for `Program.run`.
     """
 
     execute: Execute
     frames: int
     nodes: dict[str, Node] = field(default_factory=dict[str, Node])
     edges: dict[str, Edge] = field(default_factory=dict[str, Edge])
-    kept: dict[str, Ints] = field(default_factory=dict[str, Ints])
+    kept: dict[str, Stored] = field(default_factory=dict[str, Stored])
+    store: Store = field(default_factory=Store)
 
-    def chunks(self, name: str) -> Iterator[slice]:
-        """Slices of frames that hold a limited number of elements of the edge `name`."""
-        step = max(1, CHUNK_ELEMENTS // self.edges[name].elements)
-        return (slice(start, start + step) for start in range(0, self.frames, step))
+    def chunks(self, *names: str) -> Iterator[slice]:
+        """Slices of frames that hold a limited number of elements of each of the edges."""
+        return chunks(self.frames, max(self.edges[name].elements for name in names))
 
     def values(self, name: str, part: slice) -> Ints:
         """The edge `name` on some of the frames."""
         if name in self.kept:
-            return self.kept[name][part]
+            return self.kept[name][part].astype(np.int64)
         node = self.nodes[name]
         edges = tuple(self.edges[source] for source in node.inputs)
         xs = (self.values(source, part) for source in node.inputs)
         return self.execute(node.op, edges, self.edges[name], *xs)
+
+    def keep(self, name: str, edge: Edge, values: Callable[[slice], Ints], *beside: str) -> None:
+        """Keep an edge whose `values` are asked for part by part, each with those `beside` it."""
+        kind = np.result_type(*map(np.min_scalar_type, (edge.grid.lo, edge.grid.hi)))
+        self.edges[name] = edge
+        stored = self.store.reserve((self.frames, *edge.shape), kind)
+        for part in self.chunks(name, *beside):
+            stored.write(part, values(part))
+        self.kept[name] = stored
 
     def emit(self, name: str, op: Op, *inputs: str) -> str:
         """Append a node and run it; return its name."""
@@ -57,27 +67,32 @@ class Calibration:
             raise ProgramError(f"two nodes would be called {name!r}; rename the layer")
         self.nodes[name], self.edges[name] = Node(name, op, inputs), edge
         if not isinstance(op, ops.Window):
-            parts = [self.values(name, part) for part in self.chunks(inputs[0])]
-            self.kept[name] = np.concatenate(parts)
+            self.keep(name, edge, lambda part: self.values(name, part), *inputs)
         return name
 
+    def samples(self, name: str, real: Callable[[Ints], Floats], run: int = 1) -> Floats:
+        """Every k-th run of the numbers that `real` makes of an edge, (R, run), at most 2**18."""
+        elements = self.edges[name].elements
+        step = -(-self.frames * elements // SAMPLES_MAX)
+        found: list[Floats] = []
+        for part in self.chunks(name):
+            rows = real(self.values(name, part)).reshape(-1, run)
+            # A copy, lest the view hold the whole chunk.
+            found.append(rows[-(part.start * elements // run) % step :: step].copy())
+        return np.concatenate(found)
 
-def best_step(real: Floats, grid: Grid) -> float:
-    """The step with which `real` loses least, in square, when it is rounded to the grid.
 
-    Large values are clipped where that gives the others a finer step; a fixed subset of the samples
-    decides.
+def best_step(samples: Floats, grid: Grid) -> float:
+    """The step with which the samples lose least, in square, when they are rounded to the grid.
+
+    Large values are clipped where that gives the others a finer step.
     """
-    samples = real.ravel()[:: -(-real.size // SAMPLES_MAX)]
-    largest = float(np.abs(samples).max()) or 1.0
-    steps = CLIPPINGS * largest / grid.hi
+    steps = CLIPPINGS * (float(np.abs(samples).max()) or 1.0) / grid.hi
     return float(min(steps, key=lambda step: _square_error(samples, step, grid)))
 
 
-def best_argument_step(real: Floats, grid: Grid, function: Callable[[Floats], Floats]) -> float:
-    """The step of an argument (..., C) with which the function of it loses least, in square."""
-    rows = real.reshape(-1, real.shape[-1])
-    rows = rows[:: -(-real.size // SAMPLES_MAX)]
+def best_argument_step(rows: Floats, grid: Grid, function: Callable[[Floats], Floats]) -> float:
+    """The step of arguments (R, C) with which the function of them loses least, in square."""
     steps = CLIPPINGS * (float(np.abs(rows).max()) or 1.0) / grid.hi
     wanted = function(rows)
 

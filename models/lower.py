@@ -33,6 +33,7 @@ from .lowering import Lowering, Pending, Place, Ready, Value, limits
 from .network import INPUT, Network, Node, fold_batch_norm
 from .program import Border, Edge, Execute, Program, define
 from .program import Node as ProgramNode
+from .store import Store, Stored, chunks
 
 INPUT_BITS = 8
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -59,13 +60,12 @@ def quantise(
         raise ProgramError(f"activations take 2 to 8 bits, not {activation_bits}")
     folded, data = fold_batch_norm(network), network.accept(data)
     _ = folded.run(data[:1], INPUT)  # refuses a wrong shape or type
-    if not bool(data.any() and np.isfinite(data).all()):
+    if not _usable(folded, data):
         raise ProgramError("calibration takes finite inputs that are not all 0; give it real ones")
     edge, border = input_border(folded, data)
-    floats = folded.trace(data, folded.output)
     calibration = Calibration(execute or define, len(data))
-    calibration.edges[INPUT] = edge
-    calibration.kept[INPUT] = border.quantise(data, edge)
+    calibration.keep(INPUT, edge, lambda part: border.quantise(data[part], edge))
+    floats = _traced(folded, data, calibration.store)
     values: dict[str, Value] = {INPUT: Ready(INPUT, float(border.scale[0]))}
     choose = _methods(folded, weights, mixed)
     lowering = Lowering(folded, floats, values, calibration, choose, activation_bits)
@@ -85,6 +85,23 @@ def quantise(
         }
         | ({"mixed": dict(mixed)} if mixed else {}),
     )
+
+
+def _usable(network: Network, data: NDArray[Any]) -> bool:
+    """Whether all calibration inputs are finite, and some are not 0."""
+    parts = [data[part] for part in chunks(len(data), prod(network.input_shape))]
+    return any(map(np.any, parts)) and all(np.isfinite(part).all() for part in parts)
+
+
+def _traced(network: Network, data: NDArray[Any], store: Store) -> dict[str, Stored]:
+    """Every value of the float network on all frames, computed a few frames at a time."""
+    floats: dict[str, Stored] = {}
+    for part in chunks(len(data), sum(map(prod, network.shapes.values()))):
+        for name, values in network.trace(data[part], network.output).items():
+            if name not in floats:
+                floats[name] = store.reserve((len(data), *values.shape[1:]), values.dtype)
+            floats[name].write(part, values)
+    return floats
 
 
 def _methods(network: Network, weights: str, mixed: Mapping[str, str]) -> Callable[[str], Method]:
@@ -127,7 +144,8 @@ def input_border(network: Network, data: NDArray[Any]) -> tuple[Edge, Border]:
         ends = min(0, int(data.min())), max(0, int(data.max()))
         return Edge.of(network.input_shape, Grid(*ends)), layout
     grid = unsigned(INPUT_BITS) if float(data.min()) >= 0 else signed(INPUT_BITS)
-    scale = Fraction(float(np.abs(data).max()) or 1.0) / grid.hi
+    largest = max(float(data.max()), -float(data.min()))
+    scale = Fraction(largest or 1.0) / grid.hi
     return Edge.of(network.input_shape, grid), replace(layout, scale=(scale,))
 
 
@@ -140,18 +158,21 @@ def lower(layer: layers.Layer, lowering: Lowering, node: Node) -> Value:
     )
 
 
+Inputs = Callable[[slice], Floats]
+"""What a layer of the float network reads on some of the frames."""
+
 Problems = Sequence[tuple[Gatherer, Any]]
 """Gatherers, and the columns of the windows that each of them sees."""
 
 
 def _compress(
-    lowering: Lowering, how: Method, place: Place, inputs: Floats, rows: Problems
+    lowering: Lowering, how: Method, place: Place, inputs: Inputs, rows: Problems
 ) -> list[Weight]:
     """Compress the weights of problems whose float inputs (N, H, W, C) the same kernel walks."""
     calibration = lowering.calibration
     for part in calibration.chunks(place.windows):
         whole = place.windows == place.source
-        floats = _rows(inputs[part] if whole else place.slide.patches(inputs[part]))
+        floats = _rows(inputs(part) if whole else place.slide.patches(inputs(part)))
         seen = floats
         if not how.symmetric:
             seen = place.scale * _rows(calibration.values(place.windows, part))
@@ -201,9 +222,10 @@ def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], n
         (Gatherer(weights.reshape(len(weights), -1), layer.window), column)
         for (_, weights), column in zip(split, columns, strict=True)
     ]
-    inputs = lowering.floats[node.inputs[0]][..., run.start : run.stop]
-    how = lowering.method(node.name)
-    found = _compress(lowering, how, place, inputs, problems)
+    floats, how = lowering.floats[node.inputs[0]], lowering.method(node.name)
+    found = _compress(
+        lowering, how, place, lambda part: floats[part][..., run.start : run.stop], problems
+    )
     if len(found) == 1:
         return found[0].lower(place)
     if all(isinstance(one, Compressed) for one in found):
@@ -271,7 +293,7 @@ def _(layer: layers.Select, lowering: Lowering, node: Node) -> Value:
 def _(layer: layers.Dense, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
     place = Place(lowering, node.name, x.node, x.scale, Slide((1, 1)), x.node)
-    how, inputs = lowering.method(node.name), lowering.floats[node.inputs[0]]
+    how, inputs = lowering.method(node.name), lowering.floats[node.inputs[0]].__getitem__
     (found,) = _compress(lowering, how, place, inputs, [(Gatherer(layer.weights), slice(None))])
     return _accumulators(lowering, node, found.lower(place))
 
@@ -281,7 +303,7 @@ def _(layer: layers.DepthwiseConv, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
     windows = lowering.windows(f"{node.name}_window", x.node, layer.slide)
     place = Place(lowering, node.name, x.node, x.scale, layer.slide, windows)
-    inputs, channels = lowering.floats[node.inputs[0]], len(layer.weights)
+    inputs, channels = lowering.floats[node.inputs[0]].__getitem__, len(layer.weights)
     problems = [
         (Gatherer(row.reshape(1, -1), layer.window), slice(channel, None, channels))
         for channel, row in enumerate(layer.weights)
@@ -311,9 +333,8 @@ def _accumulators(lowering: Lowering, node: Node, sums: Sums) -> Pending:
     The float bias would leave the mean error of the compressed weights in every output (bias
     correction: Nagel et al., arXiv 1906.04721, section 4.2).
     """
-    found = sums.scale * lowering.calibration.kept[sums.edge]
-    offset = _rows(lowering.floats[node.name]).mean(0) - _rows(found).mean(0)
-    return Pending(sums.edge, sums.scale, offset.astype(np.float64), node.name)
+    found = sums.scale * lowering.calibration.kept[sums.edge].mean()
+    return Pending(sums.edge, sums.scale, lowering.floats[node.name].mean() - found, node.name)
 
 
 @lower.register

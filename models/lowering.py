@@ -32,6 +32,7 @@ from .layers import Activation, Relu, Slide
 from .network import Network, Node
 from .ops.table import ENTRIES_MAX
 from .program import Edge, Op
+from .store import Stored
 
 OUTPUT_BITS = 16
 OUTPUT_HEADROOM = 4
@@ -93,7 +94,7 @@ class Lowering:
     """
 
     network: Network
-    floats: dict[str, NDArray[Any]]
+    floats: dict[str, Stored]
     values: dict[str, Value]
     calibration: Calibration
     method: Callable[[str], Method]
@@ -115,7 +116,7 @@ class Lowering:
             return value
         if value.label not in self.rounded:
             grid = self.activation_grid(value)
-            self.rounded[value.label] = self.round(value, best_step(self.real(value), grid), grid)
+            self.rounded[value.label] = self.round(value, self.best_step(value, grid), grid)
         return self.rounded[value.label]
 
     def activation_grid(self, value: Pending) -> Grid:
@@ -125,9 +126,9 @@ class Lowering:
         positive = monotone and float(value.real(np.stack([edge.lo, edge.hi])).min()) >= 0
         return unsigned(self.activation_bits) if positive else signed(self.activation_bits)
 
-    def real(self, value: Pending) -> Floats:
-        """The real numbers that a pending value stands for on the calibration data."""
-        return value.real(self.calibration.kept[value.node])
+    def best_step(self, value: Pending, grid: Grid) -> float:
+        """The step with which a pending value loses least on the calibration data."""
+        return best_step(self.calibration.samples(value.node, value.real), grid)
 
     def round(self, value: Pending, step: float, grid: Grid) -> Ready:
         """Emit the rounding: thresholds where they are few, else a multiplier and a shift."""
@@ -158,7 +159,8 @@ class Lowering:
         assert value.function is not None
         grid = signed(min(bits + ARGUMENT_BITS, ARGUMENT_BITS_MAX))
         bare = Pending(value.node, value.scale, value.offset, f"{value.label}_argument")
-        step = best_argument_step(self.real(bare), grid, value.function)
+        rows = self.calibration.samples(bare.node, bare.real, self.edge(bare).channels)
+        step = best_argument_step(rows, grid, value.function)
         found = self.pending(self.round(bare, step, grid), value.label)
         return replace(found, function=value.function)
 
@@ -204,8 +206,9 @@ class Lowering:
         if isinstance(value, Ready):
             return value
         grid = signed(OUTPUT_BITS)
-        largest = OUTPUT_HEADROOM * float(np.abs(self.real(value)).max()) / grid.hi
-        return self.round(value, 2.0 ** frexp(largest)[1], grid)
+        parts = self.calibration.kept[value.node].parts()
+        largest = max(float(np.abs(value.real(part)).max()) for part in parts)
+        return self.round(value, 2.0 ** frexp(OUTPUT_HEADROOM * largest / grid.hi)[1], grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,5 +239,5 @@ class Place:
         none = np.zeros_like(sums.scale)
         value = Pending(sums.edge, sums.scale, none, f"{self.name}_{part}")
         grid = signed(bits)
-        found = self.lowering.round(value, best_step(self.lowering.real(value), grid), grid)
+        found = self.lowering.round(value, self.lowering.best_step(value, grid), grid)
         return found.node, found.scale

@@ -116,7 +116,7 @@ class Convolution:
         edge = Edge.of((6, 5, SIZE // prod(slide.kernel)), unsigned(4))
         self.frames = rng.integers(0, 16, (9, *edge.shape))
         calibration = Calibration(define, len(self.frames))
-        calibration.edges["input"], calibration.kept["input"] = edge, self.frames
+        calibration.keep("input", edge, lambda part: self.frames[part])
         network = Network("none", edge.shape, (Node("flat", layers.Flatten(), ("input",)),))
         self.lowering = Lowering(network, {}, {}, calibration, method, 8)
         windows = self.lowering.windows("layer_window", "input", slide)

@@ -172,7 +172,7 @@ def test_small_chunks_change_nothing(monkeypatch):
     network = branched(rng)
     x = rng.normal(size=(20, *network.input_shape))
     whole = quantise(network, x, "ternary")
-    monkeypatch.setattr("bitwright.models.calibration.CHUNK_ELEMENTS", 3000)
+    monkeypatch.setattr("bitwright.models.store.CHUNK_ELEMENTS", 3000)
     assert np.abs(quantise(network, x, "ternary")(x) - whole(x)).max() <= 1
 
 

@@ -1,0 +1,76 @@
+"""Calibration data in bounded memory: what is kept comes back, and frames cost no memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from bitwright.models import store
+from bitwright.models.layers import Conv, Flatten, Relu
+from bitwright.models.lower import quantise
+from bitwright.models.network import Network, Node
+from bitwright.models.store import Store, chunks
+
+
+@pytest.mark.parametrize("memory", [1 << 20, 64], ids=["in memory", "in a file"])
+def test_arrays_come_back_whatever_the_order_of_their_parts(memory, monkeypatch):
+    monkeypatch.setattr(store, "MEMORY", memory)
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(-9, 9, (7, 3, 2)).astype(np.int8), rng.normal(size=(7, 5))]
+    shared = Store()
+    kept = [shared.reserve(array.shape, array.dtype) for array in arrays]
+    for part in (slice(4, 7), slice(0, 1), slice(1, 4)):
+        for stored, array in zip(kept, arrays, strict=True):
+            stored.write(part, array[part])
+    for stored, array in zip(kept, arrays, strict=True):
+        assert np.array_equal(stored[:], array)
+        assert np.array_equal(stored[2:5], array[2:5])
+        assert np.allclose(stored.mean(), array.reshape(-1, array.shape[-1]).mean(0))
+
+
+def test_chunks_cover_all_frames_once(monkeypatch):
+    monkeypatch.setattr(store, "CHUNK_ELEMENTS", 10)
+    for frames, elements in [(1, 3), (9, 3), (10, 3), (4, 11)]:
+        parts = list(chunks(frames, elements))
+        assert [i for part in parts for i in range(frames)[part]] == list(range(frames))
+        assert all((part.stop - part.start) * elements <= max(10, elements) for part in parts)
+
+
+def small_network() -> Network:
+    rng = np.random.default_rng(1)
+    conv = [
+        Conv(rng.normal(size=(8, 3, 3, c)), rng.normal(size=8), padding=(1,) * 4) for c in (2, 8)
+    ]
+    layers = {"conv1": conv[0], "relu": Relu(), "conv2": conv[1], "flat": Flatten()}
+    names = ["input", *layers]
+    nodes = [Node(n, layers[n], (before,)) for before, n in zip(names, layers, strict=False)]
+    return Network("small", (6, 6, 2), tuple(nodes))
+
+
+def test_memory_of_calibration_is_independent_of_the_number_of_images(monkeypatch):
+    monkeypatch.setattr(store, "MEMORY", 1 << 12)
+    monkeypatch.setattr(store, "CHUNK_ELEMENTS", 1 << 11)
+    monkeypatch.setattr("bitwright.models.calibration.SAMPLES_MAX", 1 << 10)
+    network = small_network()
+    quantise(network, np.ones((2, *network.input_shape)), "int8")  # compiles
+    peaks: list[int] = []
+    for frames in (50, 500):
+        x = np.random.default_rng(2).integers(0, 99, (frames, *network.input_shape))
+        tracemalloc.start()
+        try:
+            quantise(network, x, "int8")
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    # Ten times the frames; the garbage collector's turns move a peak by some per cent.
+    assert peaks[1] < 1.5 * peaks[0], peaks
+
+
+def test_a_file_changes_nothing(monkeypatch):
+    network = small_network()
+    x = np.random.default_rng(3).normal(size=(30, *network.input_shape))
+    whole = quantise(network, x, "bwnh").digest
+    monkeypatch.setattr(store, "MEMORY", 1)
+    assert quantise(network, x, "bwnh").digest == whole
