@@ -1,17 +1,19 @@
 """Bit-exact fast kernels, one file per operator: a witness to the definitions, and nothing else.
 
-`execute` is what `Program.run` takes to compute with them; kernels pack their weights once per
-operator.
+`execute` is what `Program.run` takes to compute every edge with them, and `run` computes the output
+alone, in fewer steps where one kernel does what several operators say.  Kernels pack their weights
+once per operator.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from ...models.fixed import Ints
-from ...models.program import Edge, Op, Program
+from ...models.program import INPUT, Edge, Op, Program
 from . import add as add
 from . import concatenate as concatenate
 from . import depthwise_dot as depthwise_dot
@@ -29,6 +31,7 @@ from . import thresholds as thresholds
 from . import top_k as top_k
 from . import tree as tree
 from . import window as window
+from .fusion import fused
 from .kernel import Array, Kernel, prepare, storage
 
 KEPT = 1024
@@ -47,6 +50,41 @@ def execute(op: Op, inputs: tuple[Edge, ...], output: Edge, *xs: Array) -> Array
     return kernel(*(x.astype(storage(e), copy=False) for x, e in zip(xs, inputs, strict=True)))
 
 
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One kernel of a program: it reads the edges `inputs`; `last` are those none reads after."""
+
+    name: str
+    inputs: tuple[str, ...]
+    kernel: Kernel
+    last: tuple[str, ...]
+
+
+@lru_cache(maxsize=64)
+def _steps(program: Program) -> tuple[Step, ...]:
+    """What computes the output, in order."""
+    together = fused(program)
+    wanted, steps = {program.nodes[-1].name}, list[Step]()
+    for node in reversed(program.nodes):
+        if node.name not in wanted:
+            continue
+        if node.name in together:
+            source, kernel = together[node.name]
+            inputs = (source,)
+        else:
+            inputs = node.inputs
+            edges = tuple(program.edges[name] for name in inputs)
+            kernel = _prepared(node.op, edges, program.edges[node.name])
+        steps.append(Step(node.name, inputs, kernel, tuple(set(inputs) - wanted)))
+        wanted.update(inputs)
+    return tuple(reversed(steps))
+
+
 def run(program: Program, x: Array) -> Ints:
     """Compute a program's output by kernels: (N, *shape) integers or floats in, int64 out."""
-    return program.run(x, execute)[program.nodes[-1].name].astype(np.int64)
+    values = {INPUT: program.check_input(x).astype(storage(program.input))}
+    for step in _steps(program):
+        values[step.name] = step.kernel(*(values[name] for name in step.inputs))
+        for name in step.last:
+            del values[name]
+    return values[program.nodes[-1].name].astype(np.int64)
