@@ -23,27 +23,31 @@ from .problem import Floats, LayerProblem
 
 # The first steps that are tried, as shares of the one that just reaches the largest weight.
 CLIPPINGS = np.linspace(0.2, 1, 17)
+KEPT = 6
+"""Of each filter so many of its first steps are improved on, those with the smallest error."""
+BLOCK = 64
 SWEEPS = 20
 
 
 def round_second_order(problem: LayerProblem, weights: Floats, grid: Grid) -> Compressed:
     """Round weights (N, S) to step[n] * integers of the grid."""
-    count, size = weights.shape
+    count = len(weights)
     largest = np.abs(weights).max(1)
-    steps = np.outer(CLIPPINGS, np.where(largest > 0, largest, 1) / grid.hi).ravel()
-    cross = np.tile(problem.cross, (len(CLIPPINGS), 1))
-    integers = _rounded(problem, np.tile(_best_real(problem), (len(CLIPPINGS), 1)), steps, grid)
-    _polish(problem.gram, cross, integers, integers @ problem.gram, steps, grid.lo, grid.hi, SWEEPS)
-    errors = np.stack(
-        [
-            problem.error(step[:, None] * q)
-            for step, q in zip(
-                steps.reshape(-1, count), integers.reshape(-1, count, size), strict=True
-            )
-        ]
-    )
-    best = errors.argmin(0) * count + np.arange(count)
-    return Compressed(_ints(integers[best]), grid, steps[best])
+    steps = np.outer(CLIPPINGS, np.where(largest > 0, largest, 1) / grid.hi)
+    integers = _rounded(problem, steps, grid)
+    first = np.argsort(_errors(problem, steps, integers), axis=0, kind="stable")[:KEPT]
+    own = np.arange(count)
+    steps, integers = steps[first, own], integers[first, own]
+    for step, q in zip(steps, integers, strict=True):
+        _polish(problem.gram, problem.cross, q, q @ problem.gram, step, grid.lo, grid.hi, SWEEPS)
+    best = _errors(problem, steps, integers).argmin(0)
+    return Compressed(_ints(integers[best, own]), grid, steps[best, own])
+
+
+def _errors(problem: LayerProblem, steps: Floats, integers: Floats) -> Floats:
+    """The errors (K, N) of steps (K, N) and integers (K, N, S)."""
+    pairs = zip(steps, integers, strict=True)
+    return np.stack([problem.error(step[:, None] * q) for step, q in pairs])
 
 
 def _ints(values: Floats) -> Ints:
@@ -55,29 +59,34 @@ def _best_real(problem: LayerProblem) -> Floats:
     return np.linalg.solve(problem.gram, problem.cross.T).T.astype(np.float64)
 
 
-def _rounded(problem: LayerProblem, best: Floats, steps: Floats, grid: Grid) -> Floats:
-    """Round best (N, S) in the order of falling G_jj: the inputs that matter least come last."""
+def _rounded(problem: LayerProblem, steps: Floats, grid: Grid) -> Floats:
+    """Round v* by steps (K, N) in the order of falling G_jj: what matters least comes last."""
     order = np.argsort(-np.diag(problem.gram), kind="stable")
     gram = problem.gram[np.ix_(order, order)]
     # The Cholesky factor of the reversed matrix gives M^T sqrt(D), upper triangular.
     upper = np.linalg.cholesky(gram[::-1, ::-1])[::-1, ::-1]
     pushes = np.ascontiguousarray(upper / np.diag(upper))
-    integers = np.empty_like(best)
-    integers[:, order] = _push_errors(pushes, best[:, order], steps, grid.lo, grid.hi)
+    best = _best_real(problem)[:, order]
+    integers = np.empty((*steps.shape, len(order)))
+    for number, step in enumerate(steps):
+        integers[number][:, order] = _push_errors(pushes, best, step[:, None], grid)
     return integers
 
 
-@njit(cache=True)
-def _push_errors(pushes: Floats, wishes: Floats, steps: Floats, lo: int, hi: int) -> Floats:
-    """Round wishes (N, S) from the first input to the last; pushes[l, j] = M_jl."""
-    integers = np.empty_like(wishes)
-    for n in range(wishes.shape[0]):
-        wish = wishes[n].copy()
-        for j in range(len(wish)):
-            q = min(max(np.rint(wish[j] / steps[n]), lo), hi)
-            integers[n, j] = q
-            error = steps[n] * q - wishes[n, j]
-            wish[j + 1 :] -= error * pushes[j, j + 1 :]
+def _push_errors(pushes: Floats, best: Floats, steps: Floats, grid: Grid) -> Floats:
+    """Round best (N, S) from the first input to the last; pushes[l, j] = M_jl.
+
+    Within a block errors are pushed one by one, and behind it those of the whole block at once.
+    """
+    wishes, errors, integers = best.copy(), np.empty_like(best), np.empty_like(best)
+    for start in range(0, best.shape[1], BLOCK):
+        block = slice(start, min(start + BLOCK, best.shape[1]))
+        for j in range(block.start, block.stop):
+            q = np.clip(np.rint(wishes[:, j : j + 1] / steps), grid.lo, grid.hi)
+            integers[:, j : j + 1] = q
+            errors[:, j : j + 1] = steps * q - best[:, j : j + 1]
+            wishes[:, j + 1 : block.stop] -= errors[:, j : j + 1] * pushes[j, j + 1 : block.stop]
+        wishes[:, block.stop :] -= errors[:, block] @ pushes[block, block.stop :]
     return integers
 
 
