@@ -1,4 +1,4 @@
-"""The verbs: load, compress, export, generate, simulate, synth, compare, explore, zoo.
+"""The verbs: load, compress, search, export, generate, simulate, synth, compare, explore, zoo.
 
 A model is a saved integer program or a quantised ONNX file (its path), the name of a network in the
 zoo, or a `Program`.  `check`, which says what becomes of an ONNX file, stands in `verdict.py`.
@@ -38,6 +38,7 @@ from bitwright.sim.compare import Placed, compare_designs, design_error
 from bitwright.sim.energy import ABOUT as ENERGY
 
 from . import dynamic, synthesis
+from . import search as searching
 from .expected import Expected
 from .synthesis import AS_USUAL, Options, Subject
 
@@ -324,6 +325,40 @@ def compress(
         return program
     accuracy = top_1(kernels.run(program, floats.accept(data)), labels)
     return replace(program, metadata={**program.metadata, "calibration_accuracy": accuracy})
+
+
+def search(
+    network: Network | str | Path,
+    data: Array,
+    among: Sequence[str],
+    labels: Array | None = None,
+    accuracy: float | None = None,
+    most: int | None = None,
+    minimise: str = "lut",
+    activations: int = 8,
+    cycles_per_frame: int | None = None,
+    family: str = "ecp5",
+    progress: Progress | None = None,
+) -> tuple[Program, dict[str, Any]]:
+    """Choose a method for each layer, and compress by them; return program and report.
+
+    among: the methods, the first of which compresses the other layers while one is tried.  Either
+    accuracy, the share of right classes that the cheapest mixture must have, or most, the cost
+    within which the most accurate is taken.  Both are measured on `data`: by labels (N,), else by
+    the float network's own classes.  minimise: what costs, "bits" of weights or a resource ("lut",
+    "ff", "bram", "dsp") of the least folding of `cycles_per_frame`, estimated.  The report has
+    "chosen" and "measured" mixtures: {"methods", "cost", "loss", "accuracy"}.
+    """
+    tell = progress or (lambda _: None)
+    cost = searching.costs(minimise, cycles_per_frame, family)
+    prepared = searching.prepare(_network(network), data, among, labels, activations, cost, tell)
+    if accuracy is not None and most is None:
+        found = prepared.least(accuracy)
+    elif most is not None and accuracy is None:
+        found = prepared.best(most)
+    else:
+        raise ProgramError("a search goes for an accuracy or for a cost; give one of them")
+    return found.program, searching.describe(found, prepared, minimise)
 
 
 def top_1(outputs: Array, labels: Array) -> float:

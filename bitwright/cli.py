@@ -89,6 +89,28 @@ def _compress(args: argparse.Namespace) -> int:
     return _print(args, written, f"{args.network} compressed to {args.output}")
 
 
+def _search(args: argparse.Namespace) -> int:
+    from . import api, search
+    from .files import check_output, read_array, read_optional
+
+    check_output(args.output, "--output")
+    program, result = api.search(
+        args.network,
+        read_array(args.data, "--data"),
+        args.among.split(","),
+        labels=read_optional(args.labels, "--labels"),
+        accuracy=args.accuracy,
+        most=args.most,
+        minimise=args.minimise,
+        activations=args.activations,
+        cycles_per_frame=args.cycles_per_frame,
+        family=args.family,
+        progress=_progress,
+    )
+    api.save(program, args.output)
+    return _print(args, {"model": str(args.output), **result}, search.text(result))
+
+
 def _export(args: argparse.Namespace) -> int:
     from . import api
     from .files import check_output
@@ -380,18 +402,7 @@ def _parser() -> argparse.ArgumentParser:
     compress = _command(
         commands, "compress", _compress, "turn a float network into an integer program"
     )
-    compress.add_argument(
-        "network",
-        metavar="NETWORK",
-        help="a saved float network, a float ONNX file, or the name of one in the zoo",
-    )
-    compress.add_argument(
-        "--data",
-        metavar="X.npy",
-        type=Path,
-        required=True,
-        help="calibration inputs, in the model's own layout",
-    )
+    _network(compress)
     compress.add_argument(
         "--weights", metavar="METHOD", default="bwnh", help="bwnh, int4, int8, ... (default: bwnh)"
     )
@@ -403,15 +414,36 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="another method for one layer, e.g. the first (may be given several times)",
     )
-    compress.add_argument(
-        "--activations",
-        metavar="N",
-        type=_at_least(1),
-        default=8,
-        help="bits per activation (default: 8)",
+
+    search = _command(
+        commands, "search", _search, "find the method of each layer for an accuracy or a cost"
     )
-    compress.add_argument("--labels", metavar="Y.npy", type=Path, help="classes of the inputs")
-    _output(compress, "MODEL", "where to save the integer program", required=True)
+    _network(search)
+    search.add_argument(
+        "--among",
+        metavar="METHOD,...",
+        default="int8,int4,ternary,bwnh2,bwnh",
+        help="the methods; the first compresses the rest while one is tried (default: %(default)s)",
+    )
+    goal = search.add_mutually_exclusive_group(required=True)
+    goal.add_argument(
+        "--accuracy", metavar="A", type=_probability, help="the cheapest with this share right"
+    )
+    goal.add_argument(
+        "--most", metavar="N", type=_at_least(1), help="the most accurate that costs at most N"
+    )
+    search.add_argument(
+        "--minimise",
+        choices=["bits", *wishes.RESOURCES],
+        default="lut",
+        help="what costs: stored bits of weights, or estimated area (default: lut)",
+    )
+    search.add_argument(
+        "--cycles-per-frame", metavar="N", type=_at_least(1), help="of the folding that is counted"
+    )
+    search.add_argument(
+        "--family", choices=wishes.FAMILIES, default="ecp5", help="whose area (default: ecp5)"
+    )
 
     export = _command(commands, "export", _export, "write a model as a QONNX file")
     _model(export)
@@ -539,6 +571,31 @@ def _command(
 
 def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+
+
+def _network(parser: argparse.ArgumentParser) -> None:
+    """Add what compresses a float network: it, its data, and where the program goes."""
+    parser.add_argument(
+        "network",
+        metavar="NETWORK",
+        help="a saved float network, a float ONNX file, or the name of one in the zoo",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="X.npy",
+        type=Path,
+        required=True,
+        help="calibration inputs, in the model's own layout",
+    )
+    parser.add_argument("--labels", metavar="Y.npy", type=Path, help="classes of the inputs")
+    parser.add_argument(
+        "--activations",
+        metavar="N",
+        type=_at_least(1),
+        default=8,
+        help="bits per activation (default: 8)",
+    )
+    _output(parser, "MODEL", "where to save the integer program", required=True)
 
 
 def _output(

@@ -30,7 +30,7 @@ from .compress.problem import Gatherer
 from .fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed, unsigned
 from .layers import Slide
 from .lowering import Lowering, Pending, Place, Ready, Value, limits
-from .network import INPUT, Network, Node, fold_batch_norm
+from .network import INPUT, Linear, Network, Node, fold_batch_norm
 from .program import Border, Edge, Execute, Program, define
 from .program import Node as ProgramNode
 from .store import Store, Stored, chunks
@@ -104,11 +104,15 @@ def _traced(network: Network, data: NDArray[Any], store: Store) -> dict[str, Sto
     return floats
 
 
+def linear_layers(network: Network) -> list[str]:
+    """The layers with weights to compress, by name."""
+    return [node.name for node in network.nodes if isinstance(node.layer, Linear)]
+
+
 def _methods(network: Network, weights: str, mixed: Mapping[str, str]) -> Callable[[str], Method]:
     """The method of each layer by name."""
     usual, special = method(weights), {name: method(how) for name, how in mixed.items()}
-    kinds = (layers.Conv, layers.Dense, layers.DepthwiseConv)
-    known = [node.name for node in network.nodes if isinstance(node.layer, kinds)]
+    known = linear_layers(network)
     for name in special:
         if name not in known:
             raise ProgramError(

@@ -179,6 +179,19 @@ def test_a_layer_may_have_a_method_of_its_own(tmp_path, capsys):
     assert program.metadata["mixed"] == {"conv1": "int8:bits=6"}
 
 
+def test_search_saves_the_mixture_that_it_reports(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 17, (20, 8, 8, 1)))
+    code, out, _ = run(
+        capsys, "search", "digits-cnn", "--data", tmp_path / "x.npy", "--among", "int4,sign",
+        "--minimise", "bits", "--most", "60000", "-o", tmp_path / "m.npz", "--json",
+    )  # fmt: skip
+    assert code == 0
+    chosen = json.loads(out)["chosen"]
+    program = api.load(tmp_path / "m.npz")
+    assert program.metadata["weight_bits"] == chosen["cost"] <= 60000
+    assert program.metadata["mixed"] == chosen["methods"]
+
+
 BAD = {
     "nothing.npz does not exist; give the path of a saved file": [
         "generate", "nothing.npz", "-o", "o"],
@@ -217,6 +230,9 @@ BAD = {
         "export", "model.npz", "-o", "no/m.onnx"],
     "LAYER=METHOD is expected, not int8": [
         "compress", "digits-cnn", "--data", "digits.npy", "--weights-of", "int8", "-o", "o"],
+    "no mixture of int8, int4 costs at most 5, the cheapest found ": [
+        "search", "digits-cnn", "--data", "digits.npy", "--among", "int8,int4", "--most", "5",
+        "--minimise", "bits", "-o", "o"],
     "activations take 2 to 8 bits, not 1": [
         "compress", "digits-cnn", "--data", "x.npy", "--activations", "1", "-o", "o"],
 }  # fmt: skip

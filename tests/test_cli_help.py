@@ -17,8 +17,8 @@ from bitwright import cli, doctor, files
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 COMMANDS = [
-    "check", "compress", "export", "generate", "simulate", "synth", "compare", "explore", "zoo",
-    "doctor",
+    "check", "compress", "search", "export", "generate", "simulate", "synth", "compare", "explore",
+    "zoo", "doctor",
 ]  # fmt: skip
 
 

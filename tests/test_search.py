@@ -1,0 +1,158 @@
+"""The search of a method for each layer: its front is exact, and what it chooses was measured."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitwright import api
+from bitwright.codegen.search import Mixture, Option, Search, undominated
+from bitwright.models.fixed import ProgramError
+from bitwright.models.layers import Conv, Dense, Flatten, Relu
+from bitwright.models.network import Network, Node
+
+LAYERS, METHODS = ("a", "b", "c"), ("int8", "int4", "bwnh")
+FRAMES = 40
+
+
+def stub(seed: int, spoilt: tuple[str, ...] = ()) -> Search:
+    """A search whose programs are their methods: cost and error of each layer add up.
+
+    Layers with a `spoilt` method have no folding.
+    """
+    rng = np.random.default_rng(seed)
+    cost = {(layer, m): int(rng.integers(10, 99)) for layer in LAYERS for m in METHODS}
+    shift = {key: rng.random() / 2 for key in cost}
+    wanted = rng.normal(size=(FRAMES, 4))
+    noise = {layer: rng.normal(size=wanted.shape) for layer in LAYERS}
+
+    def total(program: Any) -> int | None:
+        chosen = program.methods.items()
+        return None if set(spoilt) & {m for _, m in chosen} else sum(cost[c] for c in chosen)
+
+    def scores(program: Any) -> np.ndarray:
+        return wanted + sum(shift[layer, m] * noise[layer] for layer, m in program.methods.items())
+
+    return Search(
+        LAYERS, METHODS,
+        compress=lambda methods: SimpleNamespace(methods=dict(methods)),  # type: ignore[arg-type,return-value]
+        cost=total, scores=scores, wanted=wanted, labels=wanted.argmax(1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_front_is_that_of_all_mixtures(seed: int):
+    search = stub(seed)
+    every = [Mixture((), search.base.cost, search.base.loss)]
+    every = [
+        Mixture(
+            tuple((one.layer, one.method) for one in options),
+            search.base.cost + sum(one.cost for one in options),
+            search.base.loss + sum(one.loss for one in options),
+        )
+        for options in product(*search.options)
+    ]
+    wanted = [
+        one for one in every
+        if not any(
+            other.cost <= one.cost and other.loss <= one.loss
+            and (other.cost, other.loss) != (one.cost, one.loss)
+            for other in every
+        )
+    ]  # fmt: skip
+    found = [(one.cost, one.loss) for one in search.front]
+    assert np.allclose(found, sorted((one.cost, one.loss) for one in wanted))
+    assert prod(map(len, search.options)) == len(every) == 27
+
+
+def test_of_equal_costs_the_better_stays():
+    mixtures = [Mixture((), 3, loss) for loss in (2.0, 1.0)] + [Mixture((), 4, 1.0)]
+    assert undominated(mixtures) == [Mixture((), 3, 1.0)]
+    assert Mixture((), 1, 0.5).with_(Option("a", "int8", 2, 0.25)) == Mixture(
+        (("a", "int8"),), 3, 0.75
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_chosen_was_measured_and_keeps_to_the_goal(seed: int):
+    search = stub(seed)
+    accuracies = sorted({one.accuracy for one in search.measured or [search.base]})
+    found = search.least(accuracies[-1])
+    assert found.accuracy >= accuracies[-1]
+    assert all(one.cost >= found.cost for one in search.measured if one.accuracy >= accuracies[-1])
+    most = found.cost
+    best = search.best(most)
+    assert best.cost <= most
+    assert best.accuracy == max(one.accuracy for one in search.measured if one.cost <= most)
+
+
+def test_goals_beyond_reach_are_refused_with_what_is_possible():
+    search = stub(0)
+    with pytest.raises(ProgramError, match=r"no mixture of int8, .* costs at most 1, the cheapest"):
+        search.best(1)
+    search = stub(1)
+    with pytest.raises(ProgramError, match=r"reached an accuracy of 200\.00%, the best"):
+        search.least(2.0)
+
+
+def test_methods_without_a_folding_are_left_out_and_a_first_one_refused():
+    search = stub(2, ("bwnh",))
+    assert {one.method for own in search.options for one in own} == {"int8", "int4"}
+    with pytest.raises(ProgramError, match="'int8' on all layers has no folding of so few cycles"):
+        _ = stub(2, ("int8",)).base
+
+
+def network() -> Network:
+    rng = np.random.default_rng(5)
+    layers = {
+        "conv": Conv(rng.normal(size=(6, 3, 3, 2)), rng.normal(size=6)),
+        "relu": Relu(),
+        "flat": Flatten(),
+        "scores": Dense(rng.normal(size=(3, 96)), rng.normal(size=3)),
+    }
+    names = ["input", *layers]
+    nodes = [Node(n, layers[n], (before,)) for before, n in zip(names, layers, strict=False)]
+    return Network("small", (6, 6, 2), tuple(nodes), (0, 15))
+
+
+@pytest.mark.parametrize("minimise", ["bits", "lut"])
+def test_a_network_is_compressed_as_the_report_says(minimise: str):
+    net = network()
+    x = np.random.default_rng(6).integers(0, 16, (60, *net.input_shape))
+    among = ["int8", "int3", "sign"]
+    program, report = api.search(
+        net, x, among, accuracy=0.97, minimise=minimise, cycles_per_frame=400
+    )
+    chosen = report["chosen"]
+    assert chosen["methods"].keys() == {"conv", "scores"}
+    agreeing = program.answer(program(x)).reshape(60, -1).argmax(1) == net(x).argmax(1)
+    assert chosen["accuracy"] == agreeing.mean() >= 0.97
+    assert api.compress(net, x, "int8", mixed=chosen["methods"]).digest == program.digest
+    if minimise == "bits":
+        assert chosen["cost"] == program.metadata["weight_bits"] < 8 * (6 * 18 + 3 * 96)
+    cheaper = [one for one in report["measured"] if one["cost"] < chosen["cost"]]
+    assert cheaper
+    assert all(one["accuracy"] < 0.97 for one in cheaper)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"among": ["int8", "int8"], "most": 9}, "needs two methods or more"),
+        ({"among": ["int8", "magic"], "most": 9}, "no compression method is called 'magic'"),
+        ({"among": ["int8", "int4"]}, "for an accuracy or for a cost; give one of them"),
+        ({"among": ["int8", "int4"], "most": 9, "labels": np.zeros(3, int)}, "one class per input"),
+        ({"among": ["int8", "int4"], "most": 9, "minimise": "gold"}, "minimises is one of bits, "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_requests_that_mean_nothing_are_refused(given: dict[str, Any], sentence: str):
+    net = network()
+    x = np.random.default_rng(6).integers(0, 16, (10, *net.input_shape))
+    with pytest.raises(ProgramError, match=sentence):
+        api.search(net, x, **given)
