@@ -18,7 +18,7 @@ demo: setup ## from float weights to checked Verilog, with a report
 	$(PY) -m bitwright.demo $(ARGS)
 
 test: setup ## all tests, as many at a time as there are processors
-	$(PY) -m pytest -n auto $(ARGS)
+	$(PY) -m pytest -n auto --dist worksteal $(ARGS)
 
 test-brevitas: setup ## Brevitas networks, exported now (installs torch)
 	@bash tools/setup.sh "$(VENV)" brevitas
