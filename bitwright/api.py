@@ -318,7 +318,7 @@ def compress(
     """
     if data is None:
         raise ProgramError("compression needs calibration data; give inputs of the network")
-    floats = _network(network)
+    floats = float_network(network)
     program = quantise(floats, data, weights, activations, kernels.execute, mixed)
     if labels is None:
         return program
@@ -337,7 +337,8 @@ def top_1(outputs: Array, labels: Array) -> float:
     return float((best == labels).mean())
 
 
-def _network(network: Network | str | Path) -> Network:
+def float_network(network: Network | str | Path) -> Network:
+    """Return the float network that is given, in a file, or in the zoo by its name."""
     if isinstance(network, Network):
         return network
     known = models_zoo.networks()

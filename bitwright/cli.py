@@ -89,6 +89,34 @@ def _compress(args: argparse.Namespace) -> int:
     return _print(args, written, f"{args.network} compressed to {args.output}")
 
 
+def _finetune(args: argparse.Namespace) -> int:
+    from . import training
+    from .api import save
+    from .files import check_output, read_array
+
+    check_output(args.output, "--output")
+    changed = {name: getattr(args, name) for name in TRAINING if getattr(args, name) is not None}
+    program = training.finetune(
+        args.network,
+        data=read_array(args.data, "--data"),
+        labels=read_array(args.labels, "--labels"),
+        weights=args.weights,
+        mixed=dict(args.weights_of),
+        activations=args.activations,
+        options=training.Options(**changed),
+        progress=_progress,
+    )
+    save(program, args.output)
+    written = {
+        "model": str(args.output),
+        "network": args.network,
+        **{key: program.metadata[key] for key in ("weights", "finetuning", "training_accuracy")},
+        "mixed": dict(args.weights_of),
+        "activations": args.activations,
+    }
+    return _print(args, written, f"{args.network} fine-tuned to {args.output}")
+
+
 def _export(args: argparse.Namespace) -> int:
     from . import api
     from .files import check_output
@@ -380,38 +408,20 @@ def _parser() -> argparse.ArgumentParser:
     compress = _command(
         commands, "compress", _compress, "turn a float network into an integer program"
     )
-    compress.add_argument(
-        "network",
-        metavar="NETWORK",
-        help="a saved float network, a float ONNX file, or the name of one in the zoo",
-    )
-    compress.add_argument(
-        "--data",
-        metavar="X.npy",
-        type=Path,
-        required=True,
-        help="calibration inputs, in the model's own layout",
-    )
-    compress.add_argument(
-        "--weights", metavar="METHOD", default="bwnh", help="bwnh, int4, int8, ... (default: bwnh)"
-    )
-    compress.add_argument(
-        "--weights-of",
-        metavar="LAYER=METHOD",
-        type=_assigned,
-        action="append",
-        default=[],
-        help="another method for one layer, e.g. the first (may be given several times)",
-    )
-    compress.add_argument(
-        "--activations",
-        metavar="N",
-        type=_at_least(1),
-        default=8,
-        help="bits per activation (default: 8)",
-    )
+    _compression(compress, "calibration inputs, in the model's own layout")
     compress.add_argument("--labels", metavar="Y.npy", type=Path, help="classes of the inputs")
     _output(compress, "MODEL", "where to save the integer program", required=True)
+
+    finetune = _command(
+        commands, "finetune", _finetune, "compress a float network and train the result (PyTorch)"
+    )
+    _compression(finetune, "training inputs, in the model's own layout")
+    finetune.add_argument(
+        "--labels", metavar="Y.npy", type=Path, required=True, help="classes of the inputs"
+    )
+    for name, (kind, purpose) in TRAINING.items():
+        finetune.add_argument(f"--{name}", metavar="N", type=kind, help=purpose)
+    _output(finetune, "MODEL", "where to save the integer program", required=True)
 
     export = _command(commands, "export", _export, "write a model as a QONNX file")
     _model(export)
@@ -535,6 +545,52 @@ def _command(
     parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="print JSON alone on standard output")
     return parser
+
+
+TRAINING: dict[str, tuple[type, str]] = {
+    "epochs": (int, "passes over the inputs (default: 20)"),
+    "rate": (float, "learning rate at the start (default: 0.002)"),
+    "batch": (int, "inputs at a time (default: 64)"),
+    "teacher": (float, "the float network's share of the loss, 0 to 1 (default: 0.5)"),
+    "temperature": (float, "softens what the float network says (default: 4)"),
+    "hint": (float, "weight of the float network's activations (default: 0)"),
+    "shift": (int, "images move by up to so many pixels (default: 0)"),
+    "seed": (int, "the same seed gives the same program (default: 0)"),
+}
+"""What `finetune` takes beside what `compress` does: see `models/train/finetune.py`."""
+
+
+def _compression(parser: argparse.ArgumentParser, data: str) -> None:
+    parser.add_argument(
+        "network",
+        metavar="NETWORK",
+        help="a saved float network, a float ONNX file, or the name of one in the zoo",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="X.npy",
+        type=Path,
+        required=True,
+        help=data,
+    )
+    parser.add_argument(
+        "--weights", metavar="METHOD", default="bwnh", help="bwnh, int4, int8, ... (default: bwnh)"
+    )
+    parser.add_argument(
+        "--weights-of",
+        metavar="LAYER=METHOD",
+        type=_assigned,
+        action="append",
+        default=[],
+        help="another method for one layer, e.g. the first (may be given several times)",
+    )
+    parser.add_argument(
+        "--activations",
+        metavar="N",
+        type=_at_least(1),
+        default=8,
+        help="bits per activation (default: 8)",
+    )
 
 
 def _model(parser: argparse.ArgumentParser) -> None:
