@@ -19,6 +19,7 @@ from bitwright.models.compress.problem import Gatherer
 from bitwright.models.fixed import ProgramError
 from bitwright.models.layers import (
     Add,
+    ArgMax,
     AveragePool,
     BatchNorm,
     Concatenate,
@@ -43,7 +44,7 @@ from bitwright.models.train.finetune import (
     train,
 )
 from bitwright.models.train.form import form
-from bitwright.models.train.start import draft
+from bitwright.models.train.start import draft, scores_of
 from bitwright.models.train.statistics import settle
 
 METHODS = [
@@ -80,8 +81,8 @@ def test_a_form_starts_at_its_weight_and_stays_exact(name):
         optimiser.zero_grad()
         loss = ((trained() - target) ** 2).sum()
         loss.backward()
-        assert all(bool((p.grad != 0).any()) for p in trained.parameters())
         optimiser.step()
+    assert all(bool((p.grad != 0).any()) for p in trained.parameters())
     assert loss < ((torch.from_numpy(weight.dense()) - target) ** 2).sum()
     found = trained.weight()
     assert type(found) is type(weight)
@@ -127,11 +128,11 @@ def network(rng: np.random.Generator, *, norms: bool = False) -> Network:
         *([Node("norm", norm, ("stem",))] if norms else []),
         Node("relu", Relu(), ("norm" if norms else "stem",)),
         Node("deep", DepthwiseConv(rng.normal(size=(8, 2, 2)), rng.normal(size=8)), ("relu",)),
-        Node("most", MaxPool((2, 2), (1, 1)), ("relu",)),
-        Node("point", conv(8, 1, 8), ("most",)),
+        Node("float", MaxPool((2, 2), (1, 1)), ("relu",)),
+        Node("point", conv(8, 1, 8), ("float",)),
         Node("sum", Add(), ("point", "deep")),
         Node("sum_relu", Relu(), ("sum",)),
-        Node("both", Concatenate(), ("sum_relu", "most")),
+        Node("both", Concatenate(), ("sum_relu", "float")),
         Node("mean", AveragePool((2, 2), (1, 1)), ("both",)),
         Node("wide", conv(6, 3, 16), ("mean",)),
         Node("wide_relu", Relu(), ("wide",)),
@@ -168,7 +169,7 @@ def agree(one, x: np.ndarray, name: str = "int8") -> tuple[float, float]:
         (values[label] == np.rint(wanted[label].numpy() / step)).mean()
         for label, step in steps.items()
     ]
-    scores = wanted[one.scores].numpy()
+    scores = wanted[scores_of(one.network)].numpy()
     found = program.output_border.real(program(x))
     clear = np.sort(scores, 1)[:, -1] - np.sort(scores, 1)[:, -2] > 0.02 * scores.std()
     assert (found.argmax(1) == scores.argmax(1))[clear].all()
@@ -232,9 +233,12 @@ def test_training_helps_and_repeats_itself(tmp_path):
     assert np.array_equal(saved.load(tmp_path / "model.npz")(x), trained(x))
 
 
-def test_no_epochs_change_nothing():
+def test_no_epochs_change_nothing_and_a_largest_channel_is_no_score():
     x, y = data()
     floats = network(np.random.default_rng(2))
+    best = replace(floats, nodes=(*floats.nodes, Node("best", ArgMax(), ("scores",))))
+    trained = finetune(best, x, y, "int4", 4, Options(epochs=1))
+    assert trained(x).shape == (96, 1)
     first = draft(floats, x, "int4", 4)
     same = train(first, floats, x, y, Options(epochs=0))
     assert same.program(x, "int4", None, {}).digest == first.program(x, "int4", None, {}).digest

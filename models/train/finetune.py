@@ -20,7 +20,7 @@ from ..network import Network, fold_batch_norm
 from ..program import Execute, Program
 from . import distil, ffn, lowrank, pruning, qcnn  # noqa: F401 - makes their forms known
 from .model import Model
-from .start import Draft, draft
+from .start import Draft, draft, scores_of
 from .statistics import settle
 
 Progress = Callable[[str], None]
@@ -94,12 +94,12 @@ def train(
 ) -> Draft:
     """The draft after training, with `network` as its teacher."""
     student = model_of(first)
-    labels = _labels(y, x, network, first.scores)
+    labels = _labels(y, x, network)
     if options.epochs:
         teacher = Model(fold_batch_norm(network), {}).float().eval().requires_grad_(False)
         reals = torch.from_numpy(reals_of(first, x)).float()
         student.float()
-        _Training(student, teacher, first, options, progress or (lambda _: None)).run(reals, labels)
+        _Training(student, teacher, options, progress or (lambda _: None)).run(reals, labels)
         student.double()
         settle(student, reals.double())
     found, weights = student.result()
@@ -116,8 +116,8 @@ def reals_of(one: Draft, x: NDArray[Any]) -> NDArray[np.float64]:
     return float(one.border.scale[0]) * one.border.quantise(x, one.edge)
 
 
-def _labels(y: Ints, x: NDArray[Any], network: Network, scores: str) -> Tensor:
-    classes = int(np.prod(network.shapes[scores]))
+def _labels(y: Ints, x: NDArray[Any], network: Network) -> Tensor:
+    classes = int(np.prod(network.shapes[scores_of(network)]))
     y = np.asarray(y)
     if y.shape != (len(x),) or y.dtype.kind not in "iu":
         raise ProgramError(
@@ -134,11 +134,9 @@ def _labels(y: Ints, x: NDArray[Any], network: Network, scores: str) -> Tensor:
 class _Training:
     """One run: a student, its teacher, and where their values are compared."""
 
-    def __init__(
-        self, student: Model, teacher: Model, first: Draft, options: Options, tell: Progress
-    ):
+    def __init__(self, student: Model, teacher: Model, options: Options, tell: Progress):
         self.student, self.teacher, self.options, self.tell = student, teacher, options, tell
-        self.scores = first.scores
+        self.scores = scores_of(student.network)
         self.pairs = [
             (name, name.removesuffix("_rounded"))
             for name in student.network.shapes
@@ -176,7 +174,7 @@ class _Training:
             with torch.no_grad():
                 wanted = self.teacher(x)
         if options.teacher:
-            soft = wanted[self.scores].flatten(1)
+            soft = wanted[scores_of(self.teacher.network)].flatten(1)
             loss = loss + options.teacher * distil.logits(scores, soft, options.temperature)
         if options.hint:
             hints = [distil.hint(own[a], wanted[b]) for a, b in self.pairs]

@@ -57,7 +57,8 @@ class Model(nn.Module):
     def __init__(self, network: Network, weights: Mapping[str, Weight], step: float | None = None):
         super().__init__()
         self.network, self.step = network, step
-        self.parts = nn.ModuleDict()
+        # Nodes may be called as members of a module are: PyTorch sees the parts without names.
+        self.parts: dict[str, Part] = {}
         for node in network.nodes:
             weight = weights.get(node.name)
             if weight is None:
@@ -65,6 +66,7 @@ class Model(nn.Module):
             else:
                 assert isinstance(node.layer, Linear)
                 self.parts[node.name] = Weighted(node.layer, weight)
+        self.all = nn.ModuleList(self.parts.values())
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Every value, from real inputs (N, *shape)."""

@@ -45,12 +45,6 @@ class Draft:
     border: Border
     bits: int
 
-    @property
-    def scores(self) -> str:
-        """The node whose largest channel is the answer."""
-        last = self.network.nodes[-1]
-        return last.inputs[0] if isinstance(last.layer, ArgMax) else last.name
-
     def program(
         self, data: NDArray[Any], weights: str, execute: Execute | None, mixed: Mapping[str, str]
     ) -> Program:
@@ -59,6 +53,12 @@ class Draft:
             self.network, data, weights, max(self.bits, BITS_LEAST), execute, mixed, self.weights
         )
         return replace(found, metadata={**found.metadata, "activation_bits": self.bits})
+
+
+def scores_of(network: Network) -> str:
+    """The node whose largest channel is the answer."""
+    last = network.nodes[-1]
+    return last.inputs[0] if isinstance(last.layer, ArgMax) else last.name
 
 
 def draft(
@@ -97,11 +97,12 @@ def _stated(lowering: Lowering, node: Node, bits: int) -> list[Node]:
     value = lowering.values[node.name]
     label = value.label if isinstance(value, Pending) else ""
     rounded = label in lowering.rounded
-    found = [] if bits == 1 and rounded and _clamps(node) else [node]
+    inner = node.name != scores_of(lowering.network)
+    found = [] if bits == 1 and inner and _clamps(node) else [node]
     if isinstance(node.layer, Linear):
         assert isinstance(value, Pending)
         found = [replace(node, layer=_with_bias(node, value))]
-        if node.name != lowering.network.output:
+        if inner:
             found.append(Node(f"{node.name}_norm", _norm(lowering, value), ()))
     if rounded and label == node.name:
         assert isinstance(value, Pending)
