@@ -111,6 +111,34 @@ def _search(args: argparse.Namespace) -> int:
     return _print(args, {"model": str(args.output), **result}, search.text(result))
 
 
+def _finetune(args: argparse.Namespace) -> int:
+    from . import training
+    from .api import save
+    from .files import check_output, read_array
+
+    check_output(args.output, "--output")
+    changed = {name: getattr(args, name) for name in TRAINING if getattr(args, name) is not None}
+    program = training.finetune(
+        args.network,
+        data=read_array(args.data, "--data"),
+        labels=read_array(args.labels, "--labels"),
+        weights=args.weights,
+        mixed=dict(args.weights_of),
+        activations=args.activations,
+        options=training.Options(**changed),
+        progress=_progress,
+    )
+    save(program, args.output)
+    written = {
+        "model": str(args.output),
+        "network": args.network,
+        **{key: program.metadata[key] for key in ("weights", "finetuning", "training_accuracy")},
+        "mixed": dict(args.weights_of),
+        "activations": args.activations,
+    }
+    return _print(args, written, f"{args.network} fine-tuned to {args.output}")
+
+
 def _export(args: argparse.Namespace) -> int:
     from . import api
     from .files import check_output
@@ -402,23 +430,16 @@ def _parser() -> argparse.ArgumentParser:
     compress = _command(
         commands, "compress", _compress, "turn a float network into an integer program"
     )
-    _network(compress)
-    compress.add_argument(
-        "--weights", metavar="METHOD", default="bwnh", help="bwnh, int4, int8, ... (default: bwnh)"
-    )
-    compress.add_argument(
-        "--weights-of",
-        metavar="LAYER=METHOD",
-        type=_assigned,
-        action="append",
-        default=[],
-        help="another method for one layer, e.g. the first (may be given several times)",
-    )
+    _compression(compress, "calibration inputs, in the model's own layout")
+    compress.add_argument("--labels", metavar="Y.npy", type=Path, help="classes of the inputs")
+    _output(compress, "MODEL", "where to save the integer program", required=True)
 
     search = _command(
         commands, "search", _search, "find the method of each layer for an accuracy or a cost"
     )
-    _network(search)
+    _network(search, "calibration inputs, in the model's own layout")
+    search.add_argument("--labels", metavar="Y.npy", type=Path, help="classes of the inputs")
+    _output(search, "MODEL", "where to save the integer program", required=True)
     search.add_argument(
         "--among",
         metavar="METHOD,...",
@@ -444,6 +465,17 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--family", choices=wishes.FAMILIES, default="ecp5", help="whose area (default: ecp5)"
     )
+
+    finetune = _command(
+        commands, "finetune", _finetune, "compress a float network and train the result (PyTorch)"
+    )
+    _compression(finetune, "training inputs, in the model's own layout")
+    finetune.add_argument(
+        "--labels", metavar="Y.npy", type=Path, required=True, help="classes of the inputs"
+    )
+    for name, (kind, purpose) in TRAINING.items():
+        finetune.add_argument(f"--{name}", metavar="N", type=kind, help=purpose)
+    _output(finetune, "MODEL", "where to save the integer program", required=True)
 
     export = _command(commands, "export", _export, "write a model as a QONNX file")
     _model(export)
@@ -569,25 +601,27 @@ def _command(
     return parser
 
 
-def _model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+TRAINING: dict[str, tuple[type, str]] = {
+    "epochs": (int, "passes over the inputs (default: 20)"),
+    "rate": (float, "learning rate at the start (default: 0.002)"),
+    "batch": (int, "inputs at a time (default: 64)"),
+    "teacher": (float, "the float network's share of the loss, 0 to 1 (default: 0.5)"),
+    "temperature": (float, "softens what the float network says (default: 4)"),
+    "hint": (float, "weight of the float network's activations (default: 0)"),
+    "shift": (int, "images move by up to so many pixels (default: 0)"),
+    "seed": (int, "the same seed gives the same program (default: 0)"),
+}
+"""What `finetune` takes beside what `compress` does: see `models/train/finetune.py`."""
 
 
-def _network(parser: argparse.ArgumentParser) -> None:
-    """Add what compresses a float network: it, its data, and where the program goes."""
+def _network(parser: argparse.ArgumentParser, data: str) -> None:
+    """Add a float network, its `data`, and the bits of activations."""
     parser.add_argument(
         "network",
         metavar="NETWORK",
         help="a saved float network, a float ONNX file, or the name of one in the zoo",
     )
-    parser.add_argument(
-        "--data",
-        metavar="X.npy",
-        type=Path,
-        required=True,
-        help="calibration inputs, in the model's own layout",
-    )
-    parser.add_argument("--labels", metavar="Y.npy", type=Path, help="classes of the inputs")
+    parser.add_argument("--data", metavar="X.npy", type=Path, required=True, help=data)
     parser.add_argument(
         "--activations",
         metavar="N",
@@ -595,7 +629,26 @@ def _network(parser: argparse.ArgumentParser) -> None:
         default=8,
         help="bits per activation (default: 8)",
     )
-    _output(parser, "MODEL", "where to save the integer program", required=True)
+
+
+def _compression(parser: argparse.ArgumentParser, data: str) -> None:
+    """Add a float network and the methods that compress it."""
+    _network(parser, data)
+    parser.add_argument(
+        "--weights", metavar="METHOD", default="bwnh", help="bwnh, int4, int8, ... (default: bwnh)"
+    )
+    parser.add_argument(
+        "--weights-of",
+        metavar="LAYER=METHOD",
+        type=_assigned,
+        action="append",
+        default=[],
+        help="another method for one layer, e.g. the first (may be given several times)",
+    )
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
 
 
 def _output(

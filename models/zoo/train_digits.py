@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -114,14 +115,17 @@ class BinaryNet(nn.Module):
 
 
 class FloatNet(nn.Module):
-    """conv16-conv32-pool-conv64-pool-fc10, 3 x 3, padding 1, batch norm and relu after each."""
+    """conv-conv-pool-conv-pool-fc10, 3 x 3, padding 1, batch norm and relu after each conv.
 
-    def __init__(self):
+    16, 32 and 64 channels in the zoo; wider ones are the teachers of networks of one bit.
+    """
+
+    def __init__(self, *channels: int):
         super().__init__()
-        sizes = [(1, 16), (16, 32), (32, 64)]
+        sizes = list(pairwise((1, *channels)))
         self.convs = nn.ModuleList(nn.Conv2d(*size, 3, padding=1, bias=False) for size in sizes)
         self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _, outputs in sizes)
-        self.scores = nn.Linear(2 * 2 * 64, digits.CLASSES)
+        self.scores = nn.Linear(2 * 2 * channels[-1], digits.CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
@@ -152,6 +156,13 @@ class FloatNet(nn.Module):
         add("flat", Flatten())
         add("scores", Dense(numpy(self.scores.weight), numpy(self.scores.bias)))
         return Network("digits_cnn", digits.INPUT_SHAPE, tuple(nodes), (0, digits.PIXELS_MAX))
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "cnn": lambda: FloatNet(16, 32, 64),
+    "wide": lambda: FloatNet(64, 64, 128),
+    "binary": BinaryNet,
+}
 
 
 def numpy(tensor: Tensor) -> np.ndarray:
@@ -200,7 +211,7 @@ def fit(network: str, seed: int, x: Ints, y: Ints, options: Options) -> nn.Modul
     """Train one network from its seed, the same on every run on one machine."""
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    model = {"cnn": FloatNet, "binary": BinaryNet}[network]()
+    model = MODELS[network]()
     images = torch.from_numpy(x.transpose(0, 3, 1, 2).astype(np.float32))
     train(model, images, torch.from_numpy(y), options)
     return model
@@ -235,7 +246,7 @@ def build(network: str, seed: int, options: Options) -> Network | Program:
 def main() -> None:
     """Train one network and save it, or validate hyperparameters given as options."""
     parser = argparse.ArgumentParser(description="Train a digits network.")
-    parser.add_argument("--network", choices=["cnn", "binary"], required=True)
+    parser.add_argument("--network", choices=list(MODELS), required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, help="without it: validate, and save nothing")
     for item in fields(Options):
@@ -243,7 +254,7 @@ def main() -> None:
     arguments = parser.parse_args()
     given = {item.name: getattr(arguments, item.name) for item in fields(Options)}
     options = replace(
-        CNN if arguments.network == "cnn" else BINARY,
+        BINARY if arguments.network == "binary" else CNN,
         **{name: value for name, value in given.items() if value is not None},
     )
     if arguments.output is None:
