@@ -65,7 +65,9 @@ class Stored:
 
     def mean(self) -> NDArray[np.float64]:
         """The mean of each channel (C,), summed in float64: exactly, of integers."""
-        total = sum(part.reshape(-1, self.shape[-1]).sum(0, np.float64) for part in self.parts())
+        total = np.zeros(self.shape[-1])
+        for part in self.parts():
+            total += part.reshape(-1, self.shape[-1]).sum(0, np.float64)
         return total / prod(self.shape[:-1])
 
     def write(self, part: slice, values: NDArray[Any]) -> None:
