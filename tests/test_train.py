@@ -133,7 +133,7 @@ def network(rng: np.random.Generator, *, norms: bool = False) -> Network:
         Node("sum", Add(), ("point", "deep")),
         Node("sum_relu", Relu(), ("sum",)),
         Node("both", Concatenate(), ("sum_relu", "float")),
-        Node("mean", AveragePool((2, 2), (1, 1)), ("both",)),
+        Node("mean", AveragePool((3, 3), (1, 1)), ("both",)),  # no ties of nine signs
         Node("wide", conv(6, 3, 16), ("mean",)),
         Node("wide_relu", Relu(), ("wide",)),
         Node("global", GlobalAveragePool(), ("wide_relu",)),
@@ -144,14 +144,25 @@ def network(rng: np.random.Generator, *, norms: bool = False) -> Network:
 
 
 def data(count: int = 96) -> tuple[np.ndarray, np.ndarray]:
-    """Images whose brightest quarter is their class."""
+    """Images brighter in every second row, in every second column, in a chequer, or nowhere."""
     rng = np.random.default_rng(9)
     y = rng.integers(0, 4, count)
     x = rng.integers(0, 9, (count, 6, 6, 1))
-    for image, label in zip(x, y, strict=True):
-        top, left = 3 * (label // 2), 3 * (label % 2)
-        image[top : top + 3, left : left + 3] += 5
-    return x, y
+    row, column = np.indices((6, 6)) % 2
+    bright = np.stack([row, column, row ^ column, 0 * row])
+    return x + 6 * bright[y][..., None], y
+
+
+def off_ties(one):
+    """The draft with other steps, so that no value lies half-way between two by its making."""
+    rng = np.random.default_rng(5)
+    nodes = [
+        replace(node, layer=replace(node.layer, step=node.layer.step * rng.uniform(0.95, 1.05)))
+        if isinstance(node.layer, Quantize)
+        else node
+        for node in one.network.nodes
+    ]
+    return replace(one, network=replace(one.network, nodes=tuple(nodes)))
 
 
 def agree(one, x: np.ndarray, name: str = "int8") -> tuple[float, float]:
@@ -181,13 +192,13 @@ def agree(one, x: np.ndarray, name: str = "int8") -> tuple[float, float]:
 def test_the_program_computes_what_was_trained(name, bits):
     x, y = data()
     floats = network(np.random.default_rng(1), norms=bits == 3)
-    first = draft(floats, x, name, bits)
+    first = off_ties(draft(floats, x, name, bits))
     trained = train(first, floats, x, y, Options(epochs=2, batch=32))
     for one in first, trained:
         same, off = agree(one, x, name)
         # Thresholds are exact; a multiplier of 16 bits misses some values beside a tie.
-        assert same >= (0.98 if bits == 8 else 0.999)
-        assert off < (0.1 if bits == 8 else 0.02)
+        assert same >= (0.9 if bits == 8 else 1)
+        assert off < (0.1 if bits == 8 else 0.001)
 
 
 def test_a_spoilt_weight_is_noticed():
@@ -195,7 +206,7 @@ def test_a_spoilt_weight_is_noticed():
     first = draft(network(np.random.default_rng(1)), x, "int4", 3)
     weight = first.weights["wide"]
     changed = weight.weights.copy()
-    changed[2, 70] = -changed[2, 70] or 3
+    changed[1, 70] = -changed[1, 70] or 3
     wrong = replace(weight, weights=changed)
     program = replace(first, weights={**first.weights, "wide": wrong}).program(x, "int4", None, {})
     with torch.no_grad():
@@ -219,11 +230,11 @@ def test_training_helps_and_repeats_itself(tmp_path):
     x, y = data(256)
     floats = network(np.random.default_rng(1))
     told: list[str] = []
-    options = Options(epochs=6, rate=1e-2, teacher=0.0, seed=4)
+    options = Options(epochs=6, batch=16, rate=1e-2, teacher=0.0, seed=4)
     trained = training.finetune(floats, x, y, "bwnh", 4, options=options, progress=told.append)
     before = quantise(floats, x, "bwnh", 4)
     accuracy = [(p(x).argmax(1) == y).mean() for p in (before, trained)]
-    assert accuracy[1] > max(accuracy[0], 0.8)
+    assert accuracy[1] > accuracy[0] + 0.2
     assert trained.metadata["training_accuracy"] == accuracy[1]
     assert told[-1].startswith("epoch 6 of 6: loss ")
     again = finetune(floats, x, y, "bwnh", 4, options)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 
 def through(exact: Tensor, smooth: Tensor) -> Tensor:
-    """The value of `exact` with the gradient of `smooth`."""
-    return smooth + (exact - smooth).detach()
+    """Exactly the value of `exact`, with the gradient of `smooth`."""
+    return exact.detach() + (smooth - smooth.detach())
 
 
 def rounded(x: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ is written into the metadata of the result.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -114,24 +114,39 @@ class BinaryNet(nn.Module):
         ).program()
 
 
+class Block(NamedTuple):
+    """A convolution with batch norm and relu, and a pool behind it where `pool` is above 1."""
+
+    channels: int
+    kernel: int
+    padding: int
+    pool: int
+
+
+CNN_BLOCKS = (Block(16, 3, 1, 1), Block(32, 3, 1, 2), Block(64, 3, 1, 2))
+WIDE_BLOCKS = (Block(64, 3, 0, 1), Block(64, 3, 0, 1), Block(128, 3, 0, 1), Block(128, 2, 0, 1))
+"""The shape of `BinaryNet`: the teacher of networks of one bit."""
+
+
 class FloatNet(nn.Module):
-    """conv-conv-pool-conv-pool-fc10, 3 x 3, padding 1, batch norm and relu after each conv.
+    """Blocks, then ten scores of the `flat` values that the last one leaves."""
 
-    16, 32 and 64 channels in the zoo; wider ones are the teachers of networks of one bit.
-    """
-
-    def __init__(self, *channels: int):
+    def __init__(self, blocks: Sequence[Block], flat: int):
         super().__init__()
-        sizes = list(pairwise((1, *channels)))
-        self.convs = nn.ModuleList(nn.Conv2d(*size, 3, padding=1, bias=False) for size in sizes)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _, outputs in sizes)
-        self.scores = nn.Linear(2 * 2 * channels[-1], digits.CLASSES)
+        self.blocks = blocks
+        inputs = (1, *(block.channels for block in blocks))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(count, block.channels, block.kernel, padding=block.padding, bias=False)
+            for count, block in zip(inputs, blocks, strict=False)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(block.channels) for block in blocks)
+        self.scores = nn.Linear(flat, digits.CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+        for block, conv, norm in zip(self.blocks, self.convs, self.norms, strict=True):
             x = norm(conv(x)).relu()
-            if number:
-                x = F.max_pool2d(x, 2)
+            if block.pool > 1:
+                x = F.max_pool2d(x, block.pool)
         # Channels last before flattening, as the saved network does.
         return self.scores(x.permute(0, 2, 3, 1).flatten(1))
 
@@ -145,22 +160,23 @@ class FloatNet(nn.Module):
         def add(name: str, layer) -> None:
             nodes.append(Node(name, layer, (nodes[-1].name if nodes else "input",)))
 
-        for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), start=1):
+        layers = zip(self.blocks, self.convs, self.norms, strict=True)
+        for number, (block, conv, norm) in enumerate(layers, start=1):
             weights = channels_last(conv.weight)
             bias = np.zeros(len(weights), np.float32)
-            add(f"conv{number}", Conv(weights, bias, padding=(1, 1, 1, 1)))
+            add(f"conv{number}", Conv(weights, bias, padding=(block.padding,) * 4))
             add(f"norm{number}", batch_norm(norm))
             add(f"relu{number}", Relu())
-            if number > 1:
-                add(f"pool{number}", MaxPool((2, 2), (2, 2)))
+            if block.pool > 1:
+                add(f"pool{number}", MaxPool((block.pool,) * 2, (block.pool,) * 2))
         add("flat", Flatten())
         add("scores", Dense(numpy(self.scores.weight), numpy(self.scores.bias)))
         return Network("digits_cnn", digits.INPUT_SHAPE, tuple(nodes), (0, digits.PIXELS_MAX))
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
-    "cnn": lambda: FloatNet(16, 32, 64),
-    "wide": lambda: FloatNet(64, 64, 128),
+    "cnn": lambda: FloatNet(CNN_BLOCKS, 2 * 2 * 64),
+    "wide": lambda: FloatNet(WIDE_BLOCKS, 128),
     "binary": BinaryNet,
 }
 
