@@ -197,12 +197,12 @@ def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], n
     place = Place(lowering, name, source, x.scale, layer.slide, windows)
     width = layer.weights.shape[3]
     columns = [_places(k * width, width, len(run), layer) for k in range(len(groups))]
+    how = lowering.method(node.name)
     problems = [
-        (Gatherer(weights.reshape(len(weights), -1), layer.window), column)
+        (Gatherer(weights.reshape(len(weights), -1), layer.window, how.samples), column)
         for (_, weights), column in zip(split, columns, strict=True)
     ]
     inputs = lowering.floats[node.inputs[0]][..., run.start : run.stop]
-    how = lowering.method(node.name)
     found = _compress(lowering, how, place, inputs, problems)
     if len(found) == 1:
         return found[0].lower(place)
@@ -272,7 +272,8 @@ def _(layer: layers.Dense, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
     place = Place(lowering, node.name, x.node, x.scale, Slide((1, 1)), x.node)
     how, inputs = lowering.method(node.name), lowering.floats[node.inputs[0]]
-    (found,) = _compress(lowering, how, place, inputs, [(Gatherer(layer.weights), slice(None))])
+    problems = [(Gatherer(layer.weights, samples=how.samples), slice(None))]
+    (found,) = _compress(lowering, how, place, inputs, problems)
     return _accumulators(lowering, node, found.lower(place))
 
 
@@ -282,11 +283,11 @@ def _(layer: layers.DepthwiseConv, lowering: Lowering, node: Node) -> Value:
     windows = lowering.windows(f"{node.name}_window", x.node, layer.slide)
     place = Place(lowering, node.name, x.node, x.scale, layer.slide, windows)
     inputs, channels = lowering.floats[node.inputs[0]], len(layer.weights)
+    how = lowering.method(node.name).depthwise
     problems = [
-        (Gatherer(row.reshape(1, -1), layer.window), slice(channel, None, channels))
+        (Gatherer(row.reshape(1, -1), layer.window, how.samples), slice(channel, None, channels))
         for channel, row in enumerate(layer.weights)
     ]
-    how = lowering.method(node.name).depthwise
     found = _compress(lowering, how, place, inputs, problems)
     if not all(isinstance(one, Compressed) for one in found):
         raise ProgramError(
