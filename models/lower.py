@@ -33,6 +33,7 @@ from .lowering import Lowering, Pending, Place, Ready, Value, limits
 from .network import INPUT, Network, Node, fold_batch_norm
 from .program import Border, Edge, Execute, Program, define
 from .program import Node as ProgramNode
+from .shuffles import sink_shuffles
 
 INPUT_BITS = 8
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -57,7 +58,7 @@ def quantise(
     """
     if not 2 <= activation_bits <= 8:
         raise ProgramError(f"activations take 2 to 8 bits, not {activation_bits}")
-    folded, data = fold_batch_norm(network), network.accept(data)
+    folded, data = sink_shuffles(fold_batch_norm(network)), network.accept(data)
     _ = folded.run(data[:1], INPUT)  # refuses a wrong shape or type
     if not bool(data.any() and np.isfinite(data).all()):
         raise ProgramError("calibration takes finite inputs that are not all 0; give it real ones")
@@ -191,31 +192,42 @@ def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], n
     layer = node.layer
     assert isinstance(layer, layers.Conv)
     split = [layer.split()[group] for group in groups]
-    run = range(split[0][0].start, split[-1][0].stop)
-    source = _channels(lowering, x.node, run, f"{name}_input")
+    run = slice(split[0][0].start, split[-1][0].stop)
+    stored, ranks = _order(x, run)
+    source = _channels(lowering, x.node, stored, f"{name}_input")
     windows = lowering.windows(f"{name}_window", source, layer.slide)
     place = Place(lowering, name, source, x.scale, layer.slide, windows)
-    width = layer.weights.shape[3]
-    columns = [_places(k * width, width, len(run), layer) for k in range(len(groups))]
+    shares = np.split(ranks, len(groups))
+    columns = [_places(np.sort(share), len(ranks), layer) for share in shares]
     how = lowering.method(node.name)
-    problems = [
-        (Gatherer(weights.reshape(len(weights), -1), layer.window, how.samples), column)
-        for (_, weights), column in zip(split, columns, strict=True)
-    ]
-    inputs = lowering.floats[node.inputs[0]][..., run.start : run.stop]
+    problems: list[tuple[Gatherer, Ints]] = []
+    for (_, weights), share, column in zip(split, shares, columns, strict=True):
+        own = weights[..., np.argsort(share)].reshape(len(weights), -1)
+        problems.append((Gatherer(own, layer.window, how.samples), column))
+    inputs = lowering.floats[node.inputs[0]][..., run][..., np.argsort(ranks)]
     found = _compress(lowering, how, place, inputs, problems)
     if len(found) == 1:
         return found[0].lower(place)
     if all(isinstance(one, Compressed) for one in found):
         return _block_diagonal(cast(list[Compressed], found), columns).lower(place)
-    return _each(lowering, place, found, width)
+    return _each(lowering, place, found, shares)
 
 
-def _each(lowering: Lowering, place: Place, found: Sequence[Weight], width: int) -> Sums:
-    """Emit each group by itself, over its own channels."""
+def _order(x: Ready, run: slice) -> tuple[list[int], Ints]:
+    """The channels of its node that a run of real channels is, rising, and each one's rank."""
+    size = max(run.stop, len(x.channels or ()))
+    wanted = np.array(x.channels or range(size))[run]
+    order = np.argsort(wanted)
+    return wanted[order].tolist(), np.argsort(order)
+
+
+def _each(
+    lowering: Lowering, place: Place, found: Sequence[Weight], shares: Sequence[Ints]
+) -> Sums:
+    """Emit each group by itself, over its share of the channels."""
     parts: list[Sums] = []
-    for number, one in enumerate(found):
-        name, channels = f"{place.name}_{number}", range(number * width, (number + 1) * width)
+    for number, (one, share) in enumerate(zip(found, shares, strict=True)):
+        name, channels = f"{place.name}_{number}", np.sort(share).tolist()
         source = _channels(lowering, place.source, channels, f"{name}_input")
         windows = lowering.windows(f"{name}_window", source, place.slide)
         parts.append(one.lower(replace(place, name=name, source=source, windows=windows)))
@@ -230,10 +242,9 @@ def _each(lowering: Lowering, place: Place, found: Sequence[Weight], width: int)
     return parts[0]
 
 
-def _places(first: int, width: int, channels: int, layer: layers.Conv) -> Ints:
-    """Where `width` channels from `first` on stand in windows of so many channels."""
-    taps = np.arange(prod(layer.window))[:, None] * channels
-    return (taps + first + np.arange(width)).ravel()
+def _places(own: Ints, channels: int, layer: layers.Conv) -> Ints:
+    """Where some channels stand in windows of so many."""
+    return (np.arange(prod(layer.window))[:, None] * channels + own).ravel()
 
 
 def _block_diagonal(found: Sequence[Compressed], places: Sequence[Ints]) -> Compressed:
@@ -264,15 +275,22 @@ def _channels(lowering: Lowering, source: str, channels: Sequence[int], name: st
 @lower.register
 def _(layer: layers.Select, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
+    readers = lowering.network.consumers[node.name]
+    if readers and all(isinstance(one.layer, layers.Conv | layers.Dense) for one in readers):
+        # They read channels in any order: their weights are put in that of the channels.
+        return replace(x, channels=layer.channels)
     return replace(x, node=_channels(lowering, x.node, layer.channels, node.name))
 
 
 @lower.register
 def _(layer: layers.Dense, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
-    place = Place(lowering, node.name, x.node, x.scale, Slide((1, 1)), x.node)
-    how, inputs = lowering.method(node.name), lowering.floats[node.inputs[0]]
-    problems = [(Gatherer(layer.weights, samples=how.samples), slice(None))]
+    stored, ranks = _order(x, slice(0, layer.weights.shape[1]))
+    order = np.argsort(ranks)
+    source = _channels(lowering, x.node, stored, f"{node.name}_input")
+    place = Place(lowering, node.name, source, x.scale, Slide((1, 1)), source)
+    how, inputs = lowering.method(node.name), lowering.floats[node.inputs[0]][..., order]
+    problems = [(Gatherer(layer.weights[:, order], samples=how.samples), slice(None))]
     (found,) = _compress(lowering, how, place, inputs, problems)
     return _accumulators(lowering, node, found.lower(place))
 
