@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import singledispatch
-from itertools import pairwise
 from math import prod
 from types import MappingProxyType
 from typing import Any, cast
@@ -27,7 +26,8 @@ from .activations import Clip
 from .calibration import Calibration, Floats
 from .compress.method import Compressed, Method, Sums, Weight, method
 from .compress.problem import Gatherer
-from .fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed, unsigned
+from .fixed import Grid, Ints, ProgramError, signed, unsigned
+from .groups import block_diagonal, channels_of, joined, places, rising
 from .layers import Slide
 from .lowering import Lowering, Pending, Place, Ready, Value, limits
 from .network import INPUT, Network, Node, fold_batch_norm
@@ -176,15 +176,7 @@ def _(layer: layers.Conv, lowering: Lowering, node: Node) -> Value:
         _convolve(lowering, node, x, share.tolist(), name)
         for share, name in zip(shares, names, strict=True)
     ]
-    return _accumulators(lowering, node, _joined(lowering, f"{node.name}_dot", parts))
-
-
-def _joined(lowering: Lowering, name: str, parts: Sequence[Sums]) -> Sums:
-    """The channels of all parts, at most 16, in one edge."""
-    if len(parts) == 1:
-        return parts[0]
-    edge = lowering.calibration.emit(name, ops.Concatenate(), *(part.edge for part in parts))
-    return Sums(edge, np.concatenate([part.scale for part in parts]))
+    return _accumulators(lowering, node, joined(lowering, f"{node.name}_dot", parts))
 
 
 def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], name: str) -> Sums:
@@ -193,12 +185,12 @@ def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], n
     assert isinstance(layer, layers.Conv)
     split = [layer.split()[group] for group in groups]
     run = slice(split[0][0].start, split[-1][0].stop)
-    stored, ranks = _order(x, run)
-    source = _channels(lowering, x.node, stored, f"{name}_input")
+    stored, ranks = rising(x, run)
+    source = channels_of(lowering, x.node, stored, f"{name}_input")
     windows = lowering.windows(f"{name}_window", source, layer.slide)
     place = Place(lowering, name, source, x.scale, layer.slide, windows)
     shares = np.split(ranks, len(groups))
-    columns = [_places(np.sort(share), len(ranks), layer) for share in shares]
+    columns = [places(np.sort(share), len(ranks), layer) for share in shares]
     how = lowering.method(node.name)
     problems: list[tuple[Gatherer, Ints]] = []
     for (_, weights), share, column in zip(split, shares, columns, strict=True):
@@ -209,16 +201,8 @@ def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], n
     if len(found) == 1:
         return found[0].lower(place)
     if all(isinstance(one, Compressed) for one in found):
-        return _block_diagonal(cast(list[Compressed], found), columns).lower(place)
+        return block_diagonal(cast(list[Compressed], found), columns).lower(place)
     return _each(lowering, place, found, shares)
-
-
-def _order(x: Ready, run: slice) -> tuple[list[int], Ints]:
-    """The channels of its node that a run of real channels is, rising, and each one's rank."""
-    size = max(run.stop, len(x.channels or ()))
-    wanted = np.array(x.channels or range(size))[run]
-    order = np.argsort(wanted)
-    return wanted[order].tolist(), np.argsort(order)
 
 
 def _each(
@@ -228,7 +212,7 @@ def _each(
     parts: list[Sums] = []
     for number, (one, share) in enumerate(zip(found, shares, strict=True)):
         name, channels = f"{place.name}_{number}", np.sort(share).tolist()
-        source = _channels(lowering, place.source, channels, f"{name}_input")
+        source = channels_of(lowering, place.source, channels, f"{name}_input")
         windows = lowering.windows(f"{name}_window", source, place.slide)
         parts.append(one.lower(replace(place, name=name, source=source, windows=windows)))
     level = 0
@@ -236,40 +220,10 @@ def _each(
         level += 1
         runs = [parts[low : low + BRANCHES_MAX] for low in range(0, len(parts), BRANCHES_MAX)]
         parts = [
-            _joined(lowering, f"{place.name}_join{level}_{number}", run)
+            joined(lowering, f"{place.name}_join{level}_{number}", run)
             for number, run in enumerate(runs)
         ]
     return parts[0]
-
-
-def _places(own: Ints, channels: int, layer: layers.Conv) -> Ints:
-    """Where some channels stand in windows of so many."""
-    return (np.arange(prod(layer.window))[:, None] * channels + own).ravel()
-
-
-def _block_diagonal(found: Sequence[Compressed], places: Sequence[Ints]) -> Compressed:
-    """The weights of several groups as one matrix, each group's in its own columns."""
-    count = sum(len(one.weights) for one in found)
-    weights = np.zeros((count, sum(map(len, places))), np.int64)
-    row = 0
-    for one, place in zip(found, places, strict=True):
-        weights[row : row + len(one.weights), place] = one.weights
-        row += len(one.weights)
-    grid = TERNARY if found[0].grid == BINARY else found[0].grid
-    return Compressed(weights, grid, np.concatenate([one.scale for one in found]))
-
-
-def _channels(lowering: Lowering, source: str, channels: Sequence[int], name: str) -> str:
-    """Some channels of an edge."""
-    edge = lowering.calibration.edges[source]
-    rising = all(a < b for a, b in pairwise(channels))
-    if rising and len(channels) == edge.channels:
-        return source
-    if rising:
-        return lowering.calibration.emit(name, ops.Select(np.array(channels)), source)
-    # No operator stores and reorders channels; a product with rows of a unit matrix does.
-    rows = np.eye(edge.channels, dtype=np.int64)[list(channels)]
-    return lowering.calibration.emit(name, ops.Dot(rows, TERNARY), source)
 
 
 @lower.register
@@ -279,15 +233,15 @@ def _(layer: layers.Select, lowering: Lowering, node: Node) -> Value:
     if readers and all(isinstance(one.layer, layers.Conv | layers.Dense) for one in readers):
         # They read channels in any order: their weights are put in that of the channels.
         return replace(x, channels=layer.channels)
-    return replace(x, node=_channels(lowering, x.node, layer.channels, node.name))
+    return replace(x, node=channels_of(lowering, x.node, layer.channels, node.name))
 
 
 @lower.register
 def _(layer: layers.Dense, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
-    stored, ranks = _order(x, slice(0, layer.weights.shape[1]))
+    stored, ranks = rising(x, slice(0, layer.weights.shape[1]))
     order = np.argsort(ranks)
-    source = _channels(lowering, x.node, stored, f"{node.name}_input")
+    source = channels_of(lowering, x.node, stored, f"{node.name}_input")
     place = Place(lowering, node.name, source, x.scale, Slide((1, 1)), source)
     how, inputs = lowering.method(node.name), lowering.floats[node.inputs[0]][..., order]
     problems = [(Gatherer(layer.weights[:, order], samples=how.samples), slice(None))]
