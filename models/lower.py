@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import singledispatch
-from itertools import pairwise
 from math import prod
 from types import MappingProxyType
 from typing import Any, cast
@@ -27,14 +26,16 @@ from .activations import Clip, Quantize, Sign
 from .calibration import Calibration
 from .compress.method import Compressed, Sums, Weight
 from .compress.problem import Gatherer
-from .fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed, unsigned
+from .fixed import Grid, Ints, ProgramError, signed, unsigned
+from .groups import block_diagonal, channels_of, joined, places, rising
 from .layers import Slide
 from .lowering import AS_FOUND, Lowering, Pending, Place, Ready, Value, limits
 from .network import INPUT, Network, Node, fold_batch_norm
 from .program import Border, Edge, Execute, Program, define
 from .program import Node as ProgramNode
+from .shuffles import sink_shuffles
 from .store import Store, Stored, chunks
-from .weights import check_given, compressed, methods_of, response
+from .weights import check_given, check_order, compressed, methods_of, response
 
 INPUT_BITS = 8
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -91,8 +92,9 @@ def lowered(
     """Everything that `quantise` finds, the rounding of the scores left out."""
     if not 2 <= activation_bits <= 8:
         raise ProgramError(f"activations take 2 to 8 bits, not {activation_bits}")
-    folded, data = fold_batch_norm(network, given), network.accept(data)
-    check_given(folded, given)
+    plain, data = fold_batch_norm(network, given), network.accept(data)
+    folded = sink_shuffles(plain)
+    check_given(folded, given, folded is not plain)
     _ = folded.run(data[:1], INPUT)  # refuses a wrong shape or type
     if not _usable(folded, data):
         raise ProgramError("calibration takes finite inputs that are not all 0; give it real ones")
@@ -178,15 +180,7 @@ def _(layer: layers.Conv, lowering: Lowering, node: Node) -> Value:
         _convolve(lowering, node, x, share.tolist(), name)
         for share, name in zip(shares, names, strict=True)
     ]
-    return response(lowering, node, _joined(lowering, f"{node.name}_dot", parts))
-
-
-def _joined(lowering: Lowering, name: str, parts: Sequence[Sums]) -> Sums:
-    """The channels of all parts, at most 16, in one edge."""
-    if len(parts) == 1:
-        return parts[0]
-    edge = lowering.calibration.emit(name, ops.Concatenate(), *(part.edge for part in parts))
-    return Sums(edge, np.concatenate([part.scale for part in parts]))
+    return response(lowering, node, joined(lowering, f"{node.name}_dot", parts))
 
 
 def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], name: str) -> Sums:
@@ -194,33 +188,38 @@ def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], n
     layer = node.layer
     assert isinstance(layer, layers.Conv)
     split = [layer.split()[group] for group in groups]
-    run = range(split[0][0].start, split[-1][0].stop)
-    source = _channels(lowering, x.node, run, f"{name}_input")
+    run = slice(split[0][0].start, split[-1][0].stop)
+    stored, ranks = rising(x, run)
+    source = channels_of(lowering, x.node, stored, f"{name}_input")
     windows = lowering.windows(f"{name}_window", source, layer.slide)
     place = Place(lowering, name, source, x.scale, layer.slide, windows)
-    width = layer.weights.shape[3]
-    columns = [_places(k * width, width, len(run), layer) for k in range(len(groups))]
-    problems = [
-        (Gatherer(weights.reshape(len(weights), -1), layer.window), column)
-        for (_, weights), column in zip(split, columns, strict=True)
-    ]
-    floats, how = lowering.floats[node.inputs[0]], lowering.method(node.name)
+    shares = np.split(ranks, len(groups))
+    columns = [places(np.sort(share), len(ranks), layer) for share in shares]
+    how = lowering.method(node.name)
+    problems: list[tuple[Gatherer, Ints]] = []
+    for (_, weights), share, column in zip(split, shares, columns, strict=True):
+        own = weights[..., np.argsort(share)].reshape(len(weights), -1)
+        problems.append((Gatherer(own, layer.window, how.samples), column))
+    floats, order = lowering.floats[node.inputs[0]], np.argsort(ranks)
+    check_order(lowering, node, ranks)
     found = compressed(
-        lowering, how, place, lambda part: floats[part][..., run.start : run.stop], problems
+        lowering, how, place, lambda part: floats[part][..., run][..., order], problems
     )
     if len(found) == 1:
         return found[0].lower(place)
     if all(isinstance(one, Compressed) for one in found):
-        return _block_diagonal(cast(list[Compressed], found), columns).lower(place)
-    return _each(lowering, place, found, width)
+        return block_diagonal(cast(list[Compressed], found), columns).lower(place)
+    return _each(lowering, place, found, shares)
 
 
-def _each(lowering: Lowering, place: Place, found: Sequence[Weight], width: int) -> Sums:
-    """Emit each group by itself, over its own channels."""
+def _each(
+    lowering: Lowering, place: Place, found: Sequence[Weight], shares: Sequence[Ints]
+) -> Sums:
+    """Emit each group by itself, over its share of the channels."""
     parts: list[Sums] = []
-    for number, one in enumerate(found):
-        name, channels = f"{place.name}_{number}", range(number * width, (number + 1) * width)
-        source = _channels(lowering, place.source, channels, f"{name}_input")
+    for number, (one, share) in enumerate(zip(found, shares, strict=True)):
+        name, channels = f"{place.name}_{number}", np.sort(share).tolist()
+        source = channels_of(lowering, place.source, channels, f"{name}_input")
         windows = lowering.windows(f"{name}_window", source, place.slide)
         parts.append(one.lower(replace(place, name=name, source=source, windows=windows)))
     level = 0
@@ -228,55 +227,33 @@ def _each(lowering: Lowering, place: Place, found: Sequence[Weight], width: int)
         level += 1
         runs = [parts[low : low + BRANCHES_MAX] for low in range(0, len(parts), BRANCHES_MAX)]
         parts = [
-            _joined(lowering, f"{place.name}_join{level}_{number}", run)
+            joined(lowering, f"{place.name}_join{level}_{number}", run)
             for number, run in enumerate(runs)
         ]
     return parts[0]
 
 
-def _places(first: int, width: int, channels: int, layer: layers.Conv) -> Ints:
-    """Where `width` channels from `first` on stand in windows of so many channels."""
-    taps = np.arange(prod(layer.window))[:, None] * channels
-    return (taps + first + np.arange(width)).ravel()
-
-
-def _block_diagonal(found: Sequence[Compressed], places: Sequence[Ints]) -> Compressed:
-    """The weights of several groups as one matrix, each group's in its own columns."""
-    count = sum(len(one.weights) for one in found)
-    weights = np.zeros((count, sum(map(len, places))), np.int64)
-    row = 0
-    for one, place in zip(found, places, strict=True):
-        weights[row : row + len(one.weights), place] = one.weights
-        row += len(one.weights)
-    grid = TERNARY if found[0].grid == BINARY else found[0].grid
-    return Compressed(weights, grid, np.concatenate([one.scale for one in found]))
-
-
-def _channels(lowering: Lowering, source: str, channels: Sequence[int], name: str) -> str:
-    """Some channels of an edge."""
-    edge = lowering.calibration.edges[source]
-    rising = all(a < b for a, b in pairwise(channels))
-    if rising and len(channels) == edge.channels:
-        return source
-    if rising:
-        return lowering.calibration.emit(name, ops.Select(np.array(channels)), source)
-    # No operator stores and reorders channels; a product with rows of a unit matrix does.
-    rows = np.eye(edge.channels, dtype=np.int64)[list(channels)]
-    return lowering.calibration.emit(name, ops.Dot(rows, TERNARY), source)
-
-
 @lower.register
 def _(layer: layers.Select, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
-    return replace(x, node=_channels(lowering, x.node, layer.channels, node.name))
+    readers = lowering.network.consumers[node.name]
+    if readers and all(isinstance(one.layer, layers.Conv | layers.Dense) for one in readers):
+        # They read channels in any order: their weights are put in that of the channels.
+        return replace(x, channels=layer.channels)
+    return replace(x, node=channels_of(lowering, x.node, layer.channels, node.name))
 
 
 @lower.register
 def _(layer: layers.Dense, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
-    place = Place(lowering, node.name, x.node, x.scale, Slide((1, 1)), x.node)
-    how, inputs = lowering.method(node.name), lowering.floats[node.inputs[0]].__getitem__
-    (found,) = compressed(lowering, how, place, inputs, [(Gatherer(layer.weights), slice(None))])
+    stored, ranks = rising(x, slice(0, layer.weights.shape[1]))
+    order = np.argsort(ranks)
+    source = channels_of(lowering, x.node, stored, f"{node.name}_input")
+    place = Place(lowering, node.name, source, x.scale, Slide((1, 1)), source)
+    how, floats = lowering.method(node.name), lowering.floats[node.inputs[0]]
+    problems = [(Gatherer(layer.weights[:, order], samples=how.samples), slice(None))]
+    check_order(lowering, node, ranks)
+    (found,) = compressed(lowering, how, place, lambda part: floats[part][..., order], problems)
     return response(lowering, node, found.lower(place))
 
 
@@ -286,11 +263,11 @@ def _(layer: layers.DepthwiseConv, lowering: Lowering, node: Node) -> Value:
     windows = lowering.windows(f"{node.name}_window", x.node, layer.slide)
     place = Place(lowering, node.name, x.node, x.scale, layer.slide, windows)
     inputs, channels = lowering.floats[node.inputs[0]].__getitem__, len(layer.weights)
+    how = lowering.method(node.name).depthwise
     problems = [
-        (Gatherer(row.reshape(1, -1), layer.window), slice(channel, None, channels))
+        (Gatherer(row.reshape(1, -1), layer.window, how.samples), slice(channel, None, channels))
         for channel, row in enumerate(layer.weights)
     ]
-    how = lowering.method(node.name).depthwise
     found = compressed(lowering, how, place, inputs, problems)
     if not all(isinstance(one, Compressed) for one in found):
         raise ProgramError(

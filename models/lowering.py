@@ -47,10 +47,11 @@ ARGUMENT_BITS_MAX = ENTRIES_MAX.bit_length() - 1
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """real = scale * integer."""
+    """real = scale * integer; where `channels` are named, real channel k is integer channels[k]."""
 
     node: str
     scale: float
+    channels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

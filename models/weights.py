@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from . import layers
 from .calibration import Floats
-from .compress.method import Compressed, Method, Sums, Weight, method
+from .compress.method import Compressed, Method, Product, Sums, Weight, method
 from .compress.problem import Gatherer
-from .fixed import ProgramError
+from .fixed import Ints, ProgramError
 from .lowering import Lowering, Pending, Place
 from .network import Linear, Network, Node
 
@@ -75,8 +75,16 @@ def methods_of(network: Network, weights: str, mixed: Mapping[str, str]) -> Call
     return lambda name: special.get(name, usual)
 
 
-def check_given(network: Network, given: Mapping[str, Weight]) -> None:
-    """Raise unless each layer is there, is not grouped, and has as many weights as given."""
+def check_given(network: Network, given: Mapping[str, Weight], shuffled: bool) -> None:
+    """Raise unless each layer is there, is not grouped, and has as many weights as given.
+
+    shuffled: whether channels of the network were put in another order than its files'.
+    """
+    if given and shuffled:
+        raise ProgramError(
+            f"network {network.name!r} shuffles channels, and given weights keep their order; let "
+            "methods compress it"
+        )
     known = {node.name: node.layer for node in network.nodes if isinstance(node.layer, Linear)}
     for name, weight in given.items():
         layer = known.get(name)
@@ -90,6 +98,11 @@ def check_given(network: Network, given: Mapping[str, Weight]) -> None:
                 f"layer {name!r} has {layer.groups} groups, and weights are given to layers of "
                 "one; let a method compress it"
             )
+        if not isinstance(weight, Product):
+            raise ProgramError(
+                f"layer {name!r}: {type(weight).__name__} weights are found by calibration alone; "
+                "let their method compress it"
+            )
         wanted, found = layer.weights.reshape(len(layer.weights), -1).shape, weight.dense().shape
         if found != wanted:
             raise ProgramError(
@@ -101,6 +114,15 @@ def check_given(network: Network, given: Mapping[str, Weight]) -> None:
                 f"layer {name!r} is depthwise, and {type(weight).__name__} weights have no "
                 "operator there; give Compressed ones"
             )
+
+
+def check_order(lowering: Lowering, node: Node, ranks: Ints) -> None:
+    """Raise where weights are given to a layer that reads channels in another order than stored."""
+    if node.name in lowering.given and not np.array_equal(ranks, np.sort(ranks)):
+        raise ProgramError(
+            f"layer {node.name!r} reads shuffled channels, and given weights have no other order; "
+            "let a method compress it"
+        )
 
 
 def rows_of(x: NDArray[Any]) -> NDArray[Any]:

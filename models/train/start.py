@@ -23,7 +23,7 @@ from ..compress.method import Compressed, Weight
 from ..fixed import ProgramError
 from ..layers import Activation, ArgMax, BatchNorm, Conv
 from ..lower import NONE, lowered, quantise
-from ..lowering import Lowering, Pending, limits
+from ..lowering import Lowering, Pending, Ready, limits
 from ..network import INPUT, Linear, Network, Node
 from ..program import Border, Edge, Execute, Program
 
@@ -100,6 +100,7 @@ def _stated(lowering: Lowering, node: Node, bits: int) -> list[Node]:
     inner = node.name != scores_of(lowering.network)
     found = [] if bits == 1 and inner and _clamps(node) else [node]
     if isinstance(node.layer, Linear):
+        _check_order(lowering, node)
         assert isinstance(value, Pending)
         found = [replace(node, layer=_with_bias(node, value))]
         if inner:
@@ -112,6 +113,15 @@ def _stated(lowering: Lowering, node: Node, bits: int) -> list[Node]:
 
 def _clamps(node: Node) -> bool:
     return isinstance(node.layer, Activation) and limits(node.layer) is not None
+
+
+def _check_order(lowering: Lowering, node: Node) -> None:
+    read = lowering.values[node.inputs[0]]
+    if isinstance(read, Ready) and list(read.channels or ()) != sorted(read.channels or ()):
+        raise ProgramError(
+            f"layer {node.name!r} reads shuffled channels, and fine-tuning takes them in order; "
+            "compress this network without fine-tuning"
+        )
 
 
 def _with_bias(node: Node, value: Pending) -> Linear:
