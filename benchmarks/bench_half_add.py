@@ -191,7 +191,7 @@ def page(names: Sequence[str], families: Sequence[str], luts: Ints) -> Iterator[
         "with +-x, as the units have it, and with 2 * (sum of the x whose weight is +1) - (sum of "
         f"all x). The second is smaller in {smaller} of {luts[:, :, 0].size} cases. Behind rows "
         "that share them, sums and differences of two inputs already halve the additions of a row, "
-        "for a LUT4 a bit; an adder takes no AND gates in front of it into its own LUTs here.\n"
+        "for a LUT4 a bit.\n"
     )
     yield (
         "| PE x SIMD, bits of an input | " + " | ".join(f"{f}: +-x, half" for f in families) + " |"
