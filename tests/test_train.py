@@ -96,7 +96,7 @@ def test_straight_through_gradients():
     x = torch.tensor([-2.0, -0.6, 0.0, 0.5, 1.2], requires_grad=True)
     for step, value, slope in (
         (straight.rounded, [-2, -1, 0, 1, 1], [1, 1, 1, 1, 1]),
-        (straight.signs, [-1, -1, 1, 1, 1], [1, 1, 1, 1, 1]),
+        (straight.signs, [-1, -1, 1, 1, 1], [0, 1, 1, 1, 0]),
         (straight.ternary, [-1, -1, 0, 1, 1], [0, 1, 1, 1, 1]),
         (straight.activation_signs, [-1, -1, 1, 1, 1], [0, 0.8, 2, 1, 0]),
     ):
