@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="fine-tuning is the optional extra 'train': no torch")
 
-from bitwright import training
+from bitwright import cli, training
 from bitwright.models import saved
 from bitwright.models.activations import Quantize, Sign, Tanh
 from bitwright.models.compress.method import Compressed, method
@@ -96,7 +97,7 @@ def test_straight_through_gradients():
     x = torch.tensor([-2.0, -0.6, 0.0, 0.5, 1.2], requires_grad=True)
     for step, value, slope in (
         (straight.rounded, [-2, -1, 0, 1, 1], [1, 1, 1, 1, 1]),
-        (straight.signs, [-1, -1, 1, 1, 1], [1, 1, 1, 1, 1]),
+        (straight.signs, [-1, -1, 1, 1, 1], [0, 1, 1, 1, 0]),
         (straight.ternary, [-1, -1, 0, 1, 1], [0, 1, 1, 1, 1]),
         (straight.activation_signs, [-1, -1, 1, 1, 1], [0, 0.8, 2, 1, 0]),
     ):
@@ -242,6 +243,23 @@ def test_training_helps_and_repeats_itself(tmp_path):
     assert again.digest == trained.digest != other.digest
     saved.save(trained, tmp_path / "model.npz")
     assert np.array_equal(saved.load(tmp_path / "model.npz")(x), trained(x))
+
+
+def test_the_command_line(tmp_path, capsys):
+    x, y = data()
+    network(np.random.default_rng(2)).save(tmp_path / "net.npz")
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    model = tmp_path / "model.npz"
+    code = cli.main(
+        ["finetune", str(tmp_path / "net.npz"), "--data", str(tmp_path / "x.npy"),
+         "--labels", str(tmp_path / "y.npy"), "--weights", "int4", "--activations", "1",
+         "--epochs", "1", "--rate", "0.004", "-o", str(model), "--json"]
+    )  # fmt: skip
+    found, told = json.loads(capsys.readouterr().out), saved.load(model).metadata
+    assert (code, found["activations"], told["activation_bits"]) == (0, 1, 1)
+    assert found["finetuning"] == told["finetuning"] == asdict(Options(epochs=1, rate=0.004))
+    assert found["training_accuracy"] == (saved.load(model)(x).argmax(1) == y).mean()
 
 
 def test_no_epochs_change_nothing_and_a_largest_channel_is_no_score():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..compress.bwnh import Bases
 from ..compress.method import Compressed, Weight
 from ..compress.problem import Floats
-from .form import Form, Positive, floats, form, integers, rms, tensor
+from .form import REACH, Form, Positive, floats, form, integers, rms, tensor
 from .straight import signs
 
 LEAST = 2.0**-10
@@ -28,14 +28,14 @@ LEAST = 2.0**-10
 class Signs(Form):
     """scale[n] * sum_m factors[n, m] * sign(latent[n, m, s]); one base where there are no `Bases`.
 
-    Latent weights have root mean square 1 at the start.
+    Latent weights start with root mean square 1 / REACH, and stop at 1 as in arXiv 1602.02830.
     """
 
     def __init__(self, weight: Compressed | Bases, real: Floats):
         super().__init__()
         self.start = weight
         bases = _bases(weight)
-        self.latent = nn.Parameter(tensor(bases * _magnitudes(weight, bases, real)))
+        self.latent = nn.Parameter(tensor(bases * _magnitudes(weight, bases, real) / REACH))
         factors = weight.factors if isinstance(weight, Bases) else np.ones(bases.shape[:2])
         self.register_buffer("factors", tensor(factors))
         self.scale = Positive(weight.scale)

@@ -19,6 +19,12 @@ from ..compress.method import Weight
 from ..compress.problem import Floats
 from ..fixed import Ints, ProgramError
 
+REACH = 10.0
+"""Coarse latent weights are trained in units of so many integer steps.
+
+Adam moves a parameter by about the learning rate; weights of few levels must cross whole steps in
+as many batches as there are in a short training.
+"""
 BOX = 0.5 - 2.0**-10
 """How far a latent weight starts at most from the integer that it rounds to."""
 

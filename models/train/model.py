@@ -92,6 +92,18 @@ class Plain(Part):
         return Value(compute(self.start, values[0].x), _kept(self.start, values[0].step))
 
 
+class Fixed(Part):
+    """A layer whose float weights stay, such as those of a teacher."""
+
+    def __init__(self, layer: Linear):
+        super().__init__(layer)
+        self.register_buffer("weights", tensor(layer.weights))
+        self.register_buffer("bias", tensor(layer.bias))
+
+    def forward(self, *values: Value) -> Value:
+        return Value(linear(self.start, values[0].x, self.weights, self.bias))
+
+
 class Weighted(Part):
     """A layer with compressed weights and a bias, both trainable."""
 
@@ -192,6 +204,7 @@ def part(layer: Layer) -> Part:
     return Plain(layer)
 
 
+part.register(Linear, Fixed)
 part.register(layers.BatchNorm, Norm)
 part.register(Quantize, Rounded)
 part.register(Sign, Signed)
@@ -215,11 +228,6 @@ def compute(layer: Layer, x: Tensor) -> Tensor:
         f"fine-tuning knows no {type(layer).__name__}; register one with "
         "bitwright.models.train.model.compute, or compress this network without fine-tuning"
     )
-
-
-@compute.register
-def _(layer: Linear, x: Tensor) -> Tensor:
-    return linear(layer, x, tensor(layer.weights).to(x), tensor(layer.bias).to(x))
 
 
 @compute.register

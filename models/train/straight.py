@@ -22,8 +22,8 @@ def rounded(x: Tensor) -> Tensor:
 
 
 def signs(x: Tensor) -> Tensor:
-    """-1 or +1, sign(0) = +1; the gradient passes as if nothing happened, for latent weights."""
-    return through(torch.where(x >= 0, 1.0, -1.0).to(x), x)
+    """-1 or +1, sign(0) = +1; the gradient passes where |x| <= 1, for latent weights."""
+    return through(torch.where(x >= 0, 1.0, -1.0).to(x), x.clamp(-1, 1))
 
 
 def activation_signs(x: Tensor) -> Tensor:

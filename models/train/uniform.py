@@ -17,7 +17,7 @@ from ..compress.method import Compressed
 from ..compress.problem import Floats
 from ..fixed import BINARY, Grid, Ints
 from .bwnh import Signs
-from .form import Form, Positive, boxed, floats, form, integers, rms, tensor
+from .form import REACH, Form, Positive, boxed, floats, form, integers, rms, tensor
 from .straight import rounded
 
 
@@ -38,7 +38,7 @@ class Integers(nn.Module):
         dead = step == 0
         whole, step = np.where(dead, 0, whole), np.where(dead, 1.0, step)
         latent = step * boxed(wishes / step if wishes is not None else whole * 1.0, whole)
-        unit = rms(latent, tuple(range(1, whole.ndim)))
+        unit = np.maximum(rms(latent, tuple(range(1, whole.ndim))), REACH * step)
         self.register_buffer("unit", tensor(unit))
         self.latent = nn.Parameter(tensor(latent / unit))
         self.step = Positive(step)
