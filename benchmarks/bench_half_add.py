@@ -36,7 +36,7 @@ from bitwright.hw.sums import add_layer
 from bitwright.models.fixed import BINARY, Ints, signed, unsigned
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "half_add.md"
-FOLDS = ((1, 1), (1, 8), (4, 4), (8, 8), (16, 4))
+FOLDS = ((1, 1), (1, 8), (4, 4), (4, 16), (8, 8), (16, 4))
 """PE and SIMD."""
 INPUT_BITS = (2, 8)
 VECTOR = 64
