@@ -52,6 +52,7 @@ METHODS = (
     "qcnn-kmeans", "qcnn", "qcnn:words=32",
     "svd", "spatial", "tucker", "cp",
     "prune-fine", "prune-vector", "prune-kernel", "prune-group", "prune-filter",
+    "maddness", "maddness:space=2",
 )  # fmt: skip
 """The methods of the table, in its order."""
 

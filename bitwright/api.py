@@ -319,7 +319,7 @@ def compress(
     """
     if data is None:
         raise ProgramError("compression needs calibration data; give inputs of the network")
-    floats = _network(network)
+    floats = float_network(network)
     program = quantise(floats, data, weights, activations, kernels.execute, mixed)
     if labels is None:
         return program
@@ -351,7 +351,9 @@ def search(
     """
     tell = progress or (lambda _: None)
     cost = searching.costs(minimise, cycles_per_frame, family)
-    prepared = searching.prepare(_network(network), data, among, labels, activations, cost, tell)
+    prepared = searching.prepare(
+        float_network(network), data, among, labels, activations, cost, tell
+    )
     if accuracy is not None and most is None:
         found = prepared.least(accuracy)
     elif most is not None and accuracy is None:
@@ -372,7 +374,8 @@ def top_1(outputs: Array, labels: Array) -> float:
     return float((best == labels).mean())
 
 
-def _network(network: Network | str | Path) -> Network:
+def float_network(network: Network | str | Path) -> Network:
+    """Return the float network that is given, in a file, or in the zoo by its name."""
     if isinstance(network, Network):
         return network
     known = models_zoo.networks()

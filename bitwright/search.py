@@ -15,9 +15,10 @@ from bitwright.codegen.search import BITS, Measured, Search
 from bitwright.hw.cost import RESOURCES
 from bitwright.models.compress.method import method
 from bitwright.models.fixed import ProgramError
-from bitwright.models.lower import linear_layers, quantise
+from bitwright.models.lower import quantise
 from bitwright.models.network import Network
 from bitwright.models.program import Program
+from bitwright.models.weights import linear_layers
 from bitwright.sim import kernels
 
 from .text import table

@@ -1,5 +1,6 @@
 """Tables for a terminal."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -78,3 +79,69 @@ def _is_number(value: object) -> bool:
 def is_plain(value: object) -> bool:
     """Tell whether a value fits one cell."""
     return not isinstance(value, (dict, list))
+
+
+def agrees(result: dict[str, Any]) -> bool:
+    """Tell whether every value and, where cycles were measured, every cycle is as promised."""
+    cycles, streams = result["cycles"], result["streams"]
+    return (
+        result["mismatches"] == 0
+        and (cycles is None or cycles["promised"] == cycles["measured"])
+        and (streams is None or streams["differences"] == 0)
+    )
+
+
+def simulated(result: dict[str, Any]) -> str:
+    """What `simulate` found: the verdict, cycles, streams, seconds."""
+    verdict = "agrees" if agrees(result) else "DISAGREES"
+    counts = f"{result['frames']} frames, {result['mismatches']} mismatches"
+    lines = [f"{result['model']} on {result['engine']}: {verdict}; {counts}"]
+    top_1 = result["top_1_agreement"]
+    if top_1:
+        lines.append("top-1 agrees in {agreeing} of {frames} frames".format(**top_1))
+    if result["cycles"]:
+        cycles = result["cycles"].items()
+        lines.append(table([{"cycles": who, **(what or {})} for who, what in cycles]))
+    if result["streams"]:
+        lines.append(
+            "{checked} streams, {transfers} transfers compared in value and cycle, "
+            "{differences} differences".format(**result["streams"])
+        )
+    spent = (f"{name} {seconds:.2f} s" for name, seconds in result["seconds"].items())
+    return "\n".join([*lines, "time: " + ", ".join(spent)])
+
+
+def compared(result: dict[str, Any]) -> str:
+    """What `compare` found: a table for each design, and their totals side by side."""
+    parts: list[str] = []
+    for model in result["models"]:
+        area = model["area"]
+        plain = {k: v for k, v in model.items() if is_plain(v) and k not in ("area", "program")}
+        heading = ", ".join(f"{k} {cell(v)}" for k, v in plain.items())
+        total = {"layer": "total", **model["total"]} | {
+            way: _figures(model["total"][way]) for way in ("formula", "schedule", "rtl")
+        }
+        rows = [{k: v for k, v in row.items() if is_plain(v)} for row in (*model["layers"], total)]
+        lines = [heading, _times(model), table(rows), _forms(model["forms"]), area]
+        parts.append("\n".join(filter(None, lines)))
+    return "\n\n".join([*parts, side_by_side(result["models"], result["front"]), result["energy"]])
+
+
+def _times(model: dict[str, Any]) -> str:
+    """Frames per second and latency of a design that has a clock, and where that is from."""
+    if not model["clock"]:
+        return ""
+    return "{frames_per_second:,.0f} frames per second, latency {latency_us:.4g} us".format(
+        **model["speed"]
+    ) + " at {mhz:g} MHz ({source})".format(**model["clock"])
+
+
+def _forms(forms: dict[str, str]) -> str:
+    """How many roundings of an imported model have each form."""
+    counts = [f"{form} ({count})" for form, count in Counter(forms.values()).items()]
+    return f"roundings, all exact: {', '.join(counts)}" if counts else ""
+
+
+def _figures(of: dict[str, int] | None) -> str | None:
+    """First and interval of a whole design, for one cell of a table."""
+    return f"{of['first']}, then {of['interval']}" if of else None

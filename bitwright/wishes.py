@@ -1,6 +1,6 @@
 """The options by which a folding is asked for, and the table of `explore`.
 
-Nothing heavy is imported here, as `cli.py` imports it: what reads fold files is passed in.
+Nothing heavy is imported here, as `arguments.py` imports it: what reads fold files is passed in.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def _(op: Tree, place: Place, family: Family) -> Features:
         inputs = sum(len(set(row[level:])) for row in rows for level in range(levels))
         order = Parts()
     else:
-        inputs = pe * levels * (levels + 1) // 2
+        inputs = pe * (op.inputs_of(place.inputs[0]) + levels * (levels - 1) // 2)
         muxes = pe * levels * field.grid.hi * bits
         order = together(
             rom(as_bits(field.rows, field.grid), family), counting(groups), gates(choose=muxes)

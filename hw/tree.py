@@ -24,8 +24,8 @@ def _(op: Tree, place: Place) -> tuple[Fold, ...]:
 
 @ports.register
 def _(op: Tree, place: Place) -> Ports:
-    pe, levels = place.fold.pe, op.order.shape[1]
-    return Ports((Port.of(place.inputs[0], pe * levels),), (Port.of(place.output, pe),))
+    pe, inputs = place.fold.pe, op.inputs_of(place.inputs[0])
+    return Ports((Port.of(place.inputs[0], pe * inputs),), (Port.of(place.output, pe),))
 
 
 def stages(op: Tree) -> int:
@@ -76,7 +76,8 @@ class Trees(Unit):
         m.d.comb += self.i.ready.eq(takes[0])
         beat: Value
         beat, _ = counter(m, trees // pe, takes[0], "group")
-        x = numbers(m, held(m, self.i.payload, takes[0], "x"), pe * levels, x_grid, "x_")
+        count = pe * self.op.inputs_of(self.place.inputs[0])
+        x = numbers(m, held(m, self.i.payload, takes[0], "x"), count, x_grid, "x_")
         inputs = self._ordered(m, x, takes[0])
         found: list[Value] = [C(0, 0)] * pe
         for level in range(levels):
@@ -106,11 +107,12 @@ class Trees(Unit):
     def _ordered(self, m: Module, x: list[Value], read: Value) -> list[list[Value]]:
         """The inputs of each tree in the order in which it compares them."""
         pe, levels = self.place.fold.pe, self.op.order.shape[1]
+        size = self.op.inputs_of(self.place.inputs[0])
         field = orders(self.op, self.place)
         memory = read_fields(m, [field], read)
         made: list[list[Value]] = []
         for tree in range(pe):
-            own = x[tree * levels : (tree + 1) * levels]
+            own = x[tree * size : (tree + 1) * size]
             if field.fixed:
                 made.append([own[k] for k in field.rows[0, tree * levels :][:levels].tolist()])
                 continue

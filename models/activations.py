@@ -1,7 +1,8 @@
 """Activation functions of float networks beside `Relu`: frozen dataclasses that are their meaning.
 
 Lowering needs nothing but the meaning: a clamp becomes part of a rounding, every other function a
-row of thresholds or a table (`lower.py`).
+row of thresholds or a table (`lower.py`).  `Quantize` and `Sign` say themselves how values are
+rounded, as networks have it that were trained so; elsewhere calibration chooses.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from .layers import Activation
 
 LARGEST = float(np.finfo(np.float32).max)
 """Stands for no bound at all."""
+LEVEL_MAX = 1 << 15
+"""The largest integer that an activation may stand for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,49 @@ class Clip(Activation):
 
     def __call__(self, *xs: Floats) -> Floats:
         return np.clip(xs[0], self.lo, self.hi)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantize(Activation):
+    """y = step * min(max(floor(x / step + 1/2), lo), hi): integers lo..hi in steps of `step`."""
+
+    step: float = 1.0
+    lo: int = -128
+    hi: int = 127
+
+    numbers: ClassVar[tuple[str, ...]] = ("step",)
+
+    def check(self) -> None:
+        if self.step <= 0:
+            raise ProgramError(f"Quantize has a step above 0, not {self.step}")
+        for name in ("lo", "hi"):
+            value = getattr(self, name)
+            if type(value) is not int or abs(value) > LEVEL_MAX:
+                raise ProgramError(
+                    f"{name} of Quantize is an integer from -{LEVEL_MAX} to {LEVEL_MAX}, "
+                    f"not {value!r}"
+                )
+        if self.lo > self.hi:
+            raise ProgramError(f"Quantize needs lo <= hi, not {self.lo} and {self.hi}")
+
+    def __call__(self, *xs: Floats) -> Floats:
+        return self.step * np.clip(np.floor(xs[0] / self.step + 0.5), self.lo, self.hi)
+
+
+@dataclass(frozen=True, eq=False)
+class Sign(Activation):
+    """y = step where x >= 0, else -step: one bit."""
+
+    step: float = 1.0
+
+    numbers: ClassVar[tuple[str, ...]] = ("step",)
+
+    def check(self) -> None:
+        if self.step <= 0:
+            raise ProgramError(f"Sign has a step above 0, not {self.step}")
+
+    def __call__(self, *xs: Floats) -> Floats:
+        return np.where(xs[0] >= 0, self.step, -self.step).astype(xs[0].dtype)
 
 
 @dataclass(frozen=True, eq=False)

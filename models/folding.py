@@ -106,6 +106,12 @@ def monotone(
     return Thresholds(rows, np.where(rising, grid.lo, grid.hi), np.where(rising, 1, -1))
 
 
+def sign(edge: Edge, real: Real, rising: NDArray[np.bool_]) -> Thresholds:
+    """One threshold per channel: +1 where real(a) >= 0, else -1; `rising` as for `monotone`."""
+    found = monotone(edge, lambda a: (real(a) >= 0).astype(np.float64), rising, 1.0, Grid(0, 1))
+    return Thresholds(found.thresholds, 2 * found.offset - 1, 2 * found.step)
+
+
 def table(edge: Edge, real: Real, step: float, grid: Grid) -> Table:
     """The entries of a function, one row where all channels have the same."""
     lo, hi = edge.grid.lo, edge.grid.hi

@@ -9,11 +9,10 @@ not pile up; what its scales and functions become is told in `lowering.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import singledispatch
-from itertools import pairwise
 from math import prod
 from types import MappingProxyType
 from typing import Any, cast
@@ -22,18 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import compress as compress  # makes the methods known
-from . import layers, ops
-from .activations import Clip
-from .calibration import Calibration, Floats
-from .compress.method import Compressed, Method, Sums, Weight, method
+from . import folding, layers, ops
+from .activations import Clip, Quantize, Sign
+from .calibration import Calibration
+from .compress.method import Compressed, Sums, Weight
 from .compress.problem import Gatherer
-from .fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed, unsigned
+from .fixed import Grid, Ints, ProgramError, signed, unsigned
+from .groups import block_diagonal, channels_of, joined, places, rising
 from .layers import Slide
-from .lowering import Lowering, Pending, Place, Ready, Value, limits
-from .network import INPUT, Linear, Network, Node, fold_batch_norm
+from .lowering import AS_FOUND, Lowering, Pending, Place, Ready, Value, limits
+from .network import INPUT, Network, Node, fold_batch_norm
 from .program import Border, Edge, Execute, Program, define
 from .program import Node as ProgramNode
+from .shuffles import sink_shuffles
 from .store import Store, Stored, chunks
+from .weights import check_given, check_order, compressed, methods_of, response
 
 INPUT_BITS = 8
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -47,6 +49,7 @@ def quantise(
     activation_bits: int = 8,
     execute: Execute | None = None,
     mixed: Mapping[str, str] = NONE,
+    given: Mapping[str, Weight] = AS_FOUND,
 ) -> Program:
     """Compress `network` by the method called `weights`; return its exact integer program.
 
@@ -55,10 +58,43 @@ def quantise(
     *input_shape); activations take `activation_bits` (2 to 8).  `execute` may replace the
     definitions (fast kernels).  Integer inputs are taken as they are, others are rounded to 8 bits
     at the border.
+
+    `given` are compressed weights of some layers, taken as they are (trained ones).  Such a layer
+    keeps its own bias, and a batch normalisation behind it, whatever calibration would correct.
     """
+    lowering = lowered(network, data, weights, activation_bits, execute, mixed, given)
+    calibration, scale = lowering.calibration, lowering.scores(lowering.network.output).scale
+    parts = lowering.found.values()
+    return Program(
+        network.name,
+        calibration.edges[INPUT],
+        _read(calibration.nodes),
+        lowering.border,
+        replace(network.output_border, scale=(Fraction(scale),)),
+        {
+            "weights": weights,
+            "activation_bits": activation_bits,
+            "weight_bits": sum(one.bits for part in parts for one in part),
+        }
+        | ({"mixed": dict(mixed)} if mixed else {}),
+    )
+
+
+def lowered(
+    network: Network,
+    data: NDArray[Any],
+    weights: str,
+    activation_bits: int,
+    execute: Execute | None,
+    mixed: Mapping[str, str] = NONE,
+    given: Mapping[str, Weight] = AS_FOUND,
+) -> Lowering:
+    """Everything that `quantise` finds, the rounding of the scores left out."""
     if not 2 <= activation_bits <= 8:
         raise ProgramError(f"activations take 2 to 8 bits, not {activation_bits}")
-    folded, data = fold_batch_norm(network), network.accept(data)
+    plain, data = fold_batch_norm(network, given), network.accept(data)
+    folded = sink_shuffles(plain)
+    check_given(folded, given, folded is not plain)
     _ = folded.run(data[:1], INPUT)  # refuses a wrong shape or type
     if not _usable(folded, data):
         raise ProgramError("calibration takes finite inputs that are not all 0; give it real ones")
@@ -67,24 +103,11 @@ def quantise(
     calibration.keep(INPUT, edge, lambda part: border.quantise(data[part], edge))
     floats = _traced(folded, data, calibration.store)
     values: dict[str, Value] = {INPUT: Ready(INPUT, float(border.scale[0]))}
-    choose = _methods(folded, weights, mixed)
-    lowering = Lowering(folded, floats, values, calibration, choose, activation_bits)
+    choose = methods_of(folded, weights, mixed)
+    lowering = Lowering(folded, floats, values, calibration, choose, activation_bits, border, given)
     for node in folded.nodes:
         values[node.name] = lower(node.layer, lowering, node)
-    scale = lowering.scores(folded.output).scale
-    return Program(
-        network.name,
-        edge,
-        _read(calibration.nodes),
-        border,
-        replace(network.output_border, scale=(Fraction(scale),)),
-        {
-            "weights": weights,
-            "activation_bits": activation_bits,
-            "weight_bits": sum(lowering.bits.values()),
-        }
-        | ({"mixed": dict(mixed)} if mixed else {}),
-    )
+    return lowering
 
 
 def _usable(network: Network, data: NDArray[Any]) -> bool:
@@ -102,24 +125,6 @@ def _traced(network: Network, data: NDArray[Any], store: Store) -> dict[str, Sto
                 floats[name] = store.reserve((len(data), *values.shape[1:]), values.dtype)
             floats[name].write(part, values)
     return floats
-
-
-def linear_layers(network: Network) -> list[str]:
-    """The layers with weights to compress, by name."""
-    return [node.name for node in network.nodes if isinstance(node.layer, Linear)]
-
-
-def _methods(network: Network, weights: str, mixed: Mapping[str, str]) -> Callable[[str], Method]:
-    """The method of each layer by name."""
-    usual, special = method(weights), {name: method(how) for name, how in mixed.items()}
-    known = linear_layers(network)
-    for name in special:
-        if name not in known:
-            raise ProgramError(
-                f"network {network.name!r} has no layer {name!r} with weights to compress; choose "
-                f"{', '.join(known) or 'another network'}"
-            )
-    return lambda name: special.get(name, usual)
 
 
 def _read(nodes: Mapping[str, ProgramNode]) -> tuple[ProgramNode, ...]:
@@ -162,31 +167,6 @@ def lower(layer: layers.Layer, lowering: Lowering, node: Node) -> Value:
     )
 
 
-Inputs = Callable[[slice], Floats]
-"""What a layer of the float network reads on some of the frames."""
-
-Problems = Sequence[tuple[Gatherer, Any]]
-"""Gatherers, and the columns of the windows that each of them sees."""
-
-
-def _compress(
-    lowering: Lowering, how: Method, place: Place, inputs: Inputs, rows: Problems
-) -> list[Weight]:
-    """Compress the weights of problems whose float inputs (N, H, W, C) the same kernel walks."""
-    calibration = lowering.calibration
-    for part in calibration.chunks(place.windows):
-        whole = place.windows == place.source
-        floats = _rows(inputs(part) if whole else place.slide.patches(inputs(part)))
-        seen = floats
-        if not how.symmetric:
-            seen = place.scale * _rows(calibration.values(place.windows, part))
-        for gatherer, columns in rows:
-            gatherer.add(floats[:, columns], seen[:, columns])
-    found = [how.compress(gatherer.problem(), gatherer.weights) for gatherer, _ in rows]
-    lowering.bits[place.name] = sum(one.bits for one in found)
-    return found
-
-
 @lower.register
 def _(layer: layers.Conv, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
@@ -200,15 +180,7 @@ def _(layer: layers.Conv, lowering: Lowering, node: Node) -> Value:
         _convolve(lowering, node, x, share.tolist(), name)
         for share, name in zip(shares, names, strict=True)
     ]
-    return _accumulators(lowering, node, _joined(lowering, f"{node.name}_dot", parts))
-
-
-def _joined(lowering: Lowering, name: str, parts: Sequence[Sums]) -> Sums:
-    """The channels of all parts, at most 16, in one edge."""
-    if len(parts) == 1:
-        return parts[0]
-    edge = lowering.calibration.emit(name, ops.Concatenate(), *(part.edge for part in parts))
-    return Sums(edge, np.concatenate([part.scale for part in parts]))
+    return response(lowering, node, joined(lowering, f"{node.name}_dot", parts))
 
 
 def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], name: str) -> Sums:
@@ -216,33 +188,38 @@ def _convolve(lowering: Lowering, node: Node, x: Ready, groups: Sequence[int], n
     layer = node.layer
     assert isinstance(layer, layers.Conv)
     split = [layer.split()[group] for group in groups]
-    run = range(split[0][0].start, split[-1][0].stop)
-    source = _channels(lowering, x.node, run, f"{name}_input")
+    run = slice(split[0][0].start, split[-1][0].stop)
+    stored, ranks = rising(x, run)
+    source = channels_of(lowering, x.node, stored, f"{name}_input")
     windows = lowering.windows(f"{name}_window", source, layer.slide)
     place = Place(lowering, name, source, x.scale, layer.slide, windows)
-    width = layer.weights.shape[3]
-    columns = [_places(k * width, width, len(run), layer) for k in range(len(groups))]
-    problems = [
-        (Gatherer(weights.reshape(len(weights), -1), layer.window), column)
-        for (_, weights), column in zip(split, columns, strict=True)
-    ]
-    floats, how = lowering.floats[node.inputs[0]], lowering.method(node.name)
-    found = _compress(
-        lowering, how, place, lambda part: floats[part][..., run.start : run.stop], problems
+    shares = np.split(ranks, len(groups))
+    columns = [places(np.sort(share), len(ranks), layer) for share in shares]
+    how = lowering.method(node.name)
+    problems: list[tuple[Gatherer, Ints]] = []
+    for (_, weights), share, column in zip(split, shares, columns, strict=True):
+        own = weights[..., np.argsort(share)].reshape(len(weights), -1)
+        problems.append((Gatherer(own, layer.window, how.samples), column))
+    floats, order = lowering.floats[node.inputs[0]], np.argsort(ranks)
+    check_order(lowering, node, ranks)
+    found = compressed(
+        lowering, how, place, lambda part: floats[part][..., run][..., order], problems
     )
     if len(found) == 1:
         return found[0].lower(place)
     if all(isinstance(one, Compressed) for one in found):
-        return _block_diagonal(cast(list[Compressed], found), columns).lower(place)
-    return _each(lowering, place, found, width)
+        return block_diagonal(cast(list[Compressed], found), columns).lower(place)
+    return _each(lowering, place, found, shares)
 
 
-def _each(lowering: Lowering, place: Place, found: Sequence[Weight], width: int) -> Sums:
-    """Emit each group by itself, over its own channels."""
+def _each(
+    lowering: Lowering, place: Place, found: Sequence[Weight], shares: Sequence[Ints]
+) -> Sums:
+    """Emit each group by itself, over its share of the channels."""
     parts: list[Sums] = []
-    for number, one in enumerate(found):
-        name, channels = f"{place.name}_{number}", range(number * width, (number + 1) * width)
-        source = _channels(lowering, place.source, channels, f"{name}_input")
+    for number, (one, share) in enumerate(zip(found, shares, strict=True)):
+        name, channels = f"{place.name}_{number}", np.sort(share).tolist()
+        source = channels_of(lowering, place.source, channels, f"{name}_input")
         windows = lowering.windows(f"{name}_window", source, place.slide)
         parts.append(one.lower(replace(place, name=name, source=source, windows=windows)))
     level = 0
@@ -250,56 +227,34 @@ def _each(lowering: Lowering, place: Place, found: Sequence[Weight], width: int)
         level += 1
         runs = [parts[low : low + BRANCHES_MAX] for low in range(0, len(parts), BRANCHES_MAX)]
         parts = [
-            _joined(lowering, f"{place.name}_join{level}_{number}", run)
+            joined(lowering, f"{place.name}_join{level}_{number}", run)
             for number, run in enumerate(runs)
         ]
     return parts[0]
 
 
-def _places(first: int, width: int, channels: int, layer: layers.Conv) -> Ints:
-    """Where `width` channels from `first` on stand in windows of so many channels."""
-    taps = np.arange(prod(layer.window))[:, None] * channels
-    return (taps + first + np.arange(width)).ravel()
-
-
-def _block_diagonal(found: Sequence[Compressed], places: Sequence[Ints]) -> Compressed:
-    """The weights of several groups as one matrix, each group's in its own columns."""
-    count = sum(len(one.weights) for one in found)
-    weights = np.zeros((count, sum(map(len, places))), np.int64)
-    row = 0
-    for one, place in zip(found, places, strict=True):
-        weights[row : row + len(one.weights), place] = one.weights
-        row += len(one.weights)
-    grid = TERNARY if found[0].grid == BINARY else found[0].grid
-    return Compressed(weights, grid, np.concatenate([one.scale for one in found]))
-
-
-def _channels(lowering: Lowering, source: str, channels: Sequence[int], name: str) -> str:
-    """Some channels of an edge."""
-    edge = lowering.calibration.edges[source]
-    rising = all(a < b for a, b in pairwise(channels))
-    if rising and len(channels) == edge.channels:
-        return source
-    if rising:
-        return lowering.calibration.emit(name, ops.Select(np.array(channels)), source)
-    # No operator stores and reorders channels; a product with rows of a unit matrix does.
-    rows = np.eye(edge.channels, dtype=np.int64)[list(channels)]
-    return lowering.calibration.emit(name, ops.Dot(rows, TERNARY), source)
-
-
 @lower.register
 def _(layer: layers.Select, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
-    return replace(x, node=_channels(lowering, x.node, layer.channels, node.name))
+    readers = lowering.network.consumers[node.name]
+    if readers and all(isinstance(one.layer, layers.Conv | layers.Dense) for one in readers):
+        # They read channels in any order: their weights are put in that of the channels.
+        return replace(x, channels=layer.channels)
+    return replace(x, node=channels_of(lowering, x.node, layer.channels, node.name))
 
 
 @lower.register
 def _(layer: layers.Dense, lowering: Lowering, node: Node) -> Value:
     x = lowering.ready(lowering.source(node))
-    place = Place(lowering, node.name, x.node, x.scale, Slide((1, 1)), x.node)
-    how, inputs = lowering.method(node.name), lowering.floats[node.inputs[0]].__getitem__
-    (found,) = _compress(lowering, how, place, inputs, [(Gatherer(layer.weights), slice(None))])
-    return _accumulators(lowering, node, found.lower(place))
+    stored, ranks = rising(x, slice(0, layer.weights.shape[1]))
+    order = np.argsort(ranks)
+    source = channels_of(lowering, x.node, stored, f"{node.name}_input")
+    place = Place(lowering, node.name, source, x.scale, Slide((1, 1)), source)
+    how, floats = lowering.method(node.name), lowering.floats[node.inputs[0]]
+    problems = [(Gatherer(layer.weights[:, order], samples=how.samples), slice(None))]
+    check_order(lowering, node, ranks)
+    (found,) = compressed(lowering, how, place, lambda part: floats[part][..., order], problems)
+    return response(lowering, node, found.lower(place))
 
 
 @lower.register
@@ -308,12 +263,12 @@ def _(layer: layers.DepthwiseConv, lowering: Lowering, node: Node) -> Value:
     windows = lowering.windows(f"{node.name}_window", x.node, layer.slide)
     place = Place(lowering, node.name, x.node, x.scale, layer.slide, windows)
     inputs, channels = lowering.floats[node.inputs[0]].__getitem__, len(layer.weights)
+    how = lowering.method(node.name).depthwise
     problems = [
-        (Gatherer(row.reshape(1, -1), layer.window), slice(channel, None, channels))
+        (Gatherer(row.reshape(1, -1), layer.window, how.samples), slice(channel, None, channels))
         for channel, row in enumerate(layer.weights)
     ]
-    how = lowering.method(node.name).depthwise
-    found = _compress(lowering, how, place, inputs, problems)
+    found = compressed(lowering, how, place, inputs, problems)
     if not all(isinstance(one, Compressed) for one in found):
         raise ProgramError(
             f"layer {node.name!r}: method {type(how).__name__} gives depthwise weights as "
@@ -324,21 +279,7 @@ def _(layer: layers.DepthwiseConv, lowering: Lowering, node: Node) -> Value:
     weights = np.concatenate([one.weights for one in found])
     scale = np.concatenate([one.scale for one in found])
     dot = place.emit("dot", ops.DepthwiseDot(weights, found[0].grid), windows)
-    return _accumulators(lowering, node, Sums(dot, x.scale * scale))
-
-
-def _rows(x: NDArray[Any]) -> NDArray[Any]:
-    return x.reshape(-1, x.shape[-1])
-
-
-def _accumulators(lowering: Lowering, node: Node, sums: Sums) -> Pending:
-    """The response of a compressed layer, with the bias that gives it the float network's mean.
-
-    The float bias would leave the mean error of the compressed weights in every output (bias
-    correction: Nagel et al., arXiv 1906.04721, section 4.2).
-    """
-    found = sums.scale * lowering.calibration.kept[sums.edge].mean()
-    return Pending(sums.edge, sums.scale, lowering.floats[node.name].mean() - found, node.name)
+    return response(lowering, node, Sums(dot, x.scale * scale))
 
 
 @lower.register
@@ -367,6 +308,28 @@ def _(layer: layers.Activation, lowering: Lowering, node: Node) -> Value:
             return x
         x = lowering.pending(x, node.name)
     return replace(x, label=node.name, function=layer)
+
+
+@lower.register
+def _(layer: Quantize, lowering: Lowering, node: Node) -> Value:
+    x, grid = lowering.source(node), Grid(layer.lo, layer.hi)
+    if isinstance(x, Ready):
+        here = lowering.edge(x).grid
+        if x.scale == layer.step and grid.lo <= here.lo and here.hi <= grid.hi:
+            return x
+        x = lowering.pending(x, node.name)
+    return lowering.round(replace(x, label=node.name), layer.step, grid)
+
+
+@lower.register
+def _(layer: Sign, lowering: Lowering, node: Node) -> Value:
+    x = lowering.source(node)
+    if isinstance(x, Pending) and x.function is not None and not x.function.monotone:
+        x = lowering.ready(x)
+    if isinstance(x, Ready):
+        x = lowering.pending(x, node.name)
+    op = folding.sign(lowering.edge(x), x.real, x.scale >= 0)
+    return Ready(lowering.calibration.emit(node.name, op, x.node), layer.step)
 
 
 def _both_clamps(first: layers.Activation, then: layers.Activation) -> Clip | None:

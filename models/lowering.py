@@ -14,10 +14,11 @@ f, computed in float64: the program that comes out is what is exact from then on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import floor, frexp, prod
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ from numpy.typing import NDArray
 
 from . import folding, ops
 from .activations import LARGEST, Clip
+from .border import IDENTITY, Border
 from .calibration import Calibration, Floats, best_argument_step, best_step
-from .compress.method import Method, Sums
+from .compress.method import Method, Sums, Weight
 from .fixed import Grid, signed, unsigned
 from .layers import Activation, Relu, Slide
 from .network import Network, Node
@@ -34,6 +36,7 @@ from .ops.table import ENTRIES_MAX
 from .program import Edge, Op
 from .store import Stored
 
+AS_FOUND: Mapping[str, Weight] = MappingProxyType({})
 OUTPUT_BITS = 16
 OUTPUT_HEADROOM = 4
 THRESHOLD_BITS_MAX = 4
@@ -44,10 +47,11 @@ ARGUMENT_BITS_MAX = ENTRIES_MAX.bit_length() - 1
 
 @dataclass(frozen=True, eq=False)
 class Ready:
-    """real = scale * integer."""
+    """real = scale * integer; where `channels` are named, real channel k is integer channels[k]."""
 
     node: str
     scale: float
+    channels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +94,7 @@ def limits(function: Activation | None) -> tuple[float, float] | None:
 class Lowering:
     """The state of one `quantise`: float values, what each became, and the program so far.
 
-    bits: stored bits of the weights of each part of a layer.
+    given: weights that are there already; found: those of each part of a layer, given or made.
     """
 
     network: Network
@@ -99,8 +103,10 @@ class Lowering:
     calibration: Calibration
     method: Callable[[str], Method]
     activation_bits: int
+    border: Border = IDENTITY
+    given: Mapping[str, Weight] = field(default_factory=dict[str, Weight])
     rounded: dict[str, Ready] = field(default_factory=dict[str, Ready])
-    bits: dict[str, int] = field(default_factory=dict[str, int])
+    found: dict[str, Sequence[Weight]] = field(default_factory=dict[str, Sequence[Weight]])
 
     def source(self, node: Node) -> Value:
         """What the only input of a node became."""

@@ -14,7 +14,7 @@ layer lacks have their defaults.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from math import prod
@@ -348,10 +348,11 @@ def scaled(layer: Linear, factor: Floats, term: Floats) -> Linear:
     )
 
 
-def fold_batch_norm(network: Network) -> Network:
+def fold_batch_norm(network: Network, kept: Collection[str] = ()) -> Network:
     """Fold each BatchNorm into the linear layer before it, where nothing else reads that layer.
 
-    The linear layer keeps its name, and readers of the BatchNorm read it instead.
+    The linear layer keeps its name, and readers of the BatchNorm read it instead.  Layers whose
+    names are `kept` stay as they are, and so does a BatchNorm behind one.
     """
     nodes = {node.name: node for node in network.nodes}
     renamed: dict[str, str] = {}
@@ -363,6 +364,7 @@ def fold_batch_norm(network: Network) -> Network:
             isinstance(node.layer, BatchNorm)
             and before is not None
             and isinstance(before.layer, Linear)
+            and before.name not in kept
             and len(network.consumers[node.inputs[0]]) == 1
         ):
             folded = scaled(before.layer, node.layer.factor, node.layer.term)

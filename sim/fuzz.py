@@ -336,7 +336,8 @@ def _fit(op: Op, edge: Edge) -> Op:
         flat = op.indices.reshape(len(op.indices), 1, -1)
         return op if tables >= flat.shape[2] else replace(op, indices=flat[:, :, :tables])
     if isinstance(op, Tree):
-        trees = max(1, channels // op.order.shape[1])
+        most = min(len(op.order), channels // (int(op.order.max()) + 1))
+        trees = max((n for n in range(1, most + 1) if channels % n == 0), default=1)
         return Tree(op.order[:trees], op.thresholds[:trees])
     if isinstance(op, TableSum):
         return replace(op, tables=op.tables[:, :channels])

@@ -385,11 +385,11 @@ def _quantised_product(draft: _Draft, at: str) -> str:
 
 
 def _tree(draft: _Draft, at: str) -> str:
-    """Trees, whose inputs are in one order or each in its own."""
+    """Trees of any few inputs and levels, which they read in one order or each in its own."""
     rng, edge = draft.rng, draft.edges[at]
-    levels = pick(rng, [d for d in divisors(edge.channels) if d <= MOST_LEVELS])
-    trees = edge.channels // levels
-    order = rng.integers(0, levels, (1 if rng.random() < 0.3 else trees, levels))
+    size = pick(rng, [d for d in divisors(edge.channels) if d <= MOST_LEVELS])
+    trees, levels = edge.channels // size, between(rng, 1, MOST_LEVELS)
+    order = rng.integers(0, size, (1 if rng.random() < 0.3 else trees, levels))
     limits = rng.integers(
         edge.grid.lo - 1, edge.grid.hi + 2, (trees, (1 << levels) - 1), endpoint=True
     )

@@ -18,6 +18,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
         (["accelerators", "--seeds", "0"], "page of all networks, placed; give no names"),
         (["accelerators", "tfc"], "page of all networks, placed; give no names and no --json"),
         (["units", "--only", "XNOR"], "page of all units; leave --only out"),
+        (["half_add", "--families", "ecp5"], "page of all families; leave --families out"),
     ],
 )
 def test_a_page_is_written_whole_or_not_at_all(command, sentence):

@@ -17,8 +17,8 @@ from bitwright import cli, doctor, files
 
 PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 COMMANDS = [
-    "check", "compress", "search", "export", "generate", "simulate", "synth", "compare", "explore",
-    "zoo", "doctor",
+    "check", "compress", "search", "finetune", "export", "generate", "simulate", "synth",
+    "compare", "explore", "zoo", "doctor",
 ]  # fmt: skip
 
 
@@ -58,9 +58,26 @@ def test_version():
 
 
 def test_the_command_line_imports_nothing_heavy():
-    heavy = {"numpy", "numba", "amaranth", "cocotb", "onnx", "matplotlib"}
+    heavy = {"numpy", "numba", "amaranth", "cocotb", "onnx", "matplotlib", "torch"}
     code = f"import sys, bitwright.cli; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_finetune_without_pytorch_names_the_extra(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones(3))
+    arguments = ["digits-cnn", "--data", "x.npy", "--labels", "x.npy", "-o", "out.npz"]
+    code = (
+        "import sys; sys.modules['torch'] = None; from bitwright.cli import main; "
+        f"sys.exit(main(['finetune', *{arguments}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "bitwright: fine-tuning needs PyTorch, which is not installed; run pip install "
+        "'bitwright[train]'\n"
+    )
 
 
 def test_doctor_prints_json_alone():

@@ -30,9 +30,13 @@ def layer(seed: int, size: int = SIZE):
     weights[3] = 0
     x = np.maximum(rng.normal(size=(300, 8)) @ rng.normal(size=(8, size)) + 0.3, 0)
     x[:, size // 2] = 0
-    gatherer = Gatherer(weights, KERNEL)
+    gatherer = Gatherer(weights, KERNEL, samples=250)
     gatherer.add(x, np.round(x * 4) / 4)
     return gatherer.problem(), weights
+
+
+PROBES = np.concatenate([np.eye(SIZE), np.random.default_rng(12).normal(size=(20, SIZE))])
+"""Inputs that show whether two weights respond alike."""
 
 
 def test_the_usual_methods_are_found():
@@ -70,8 +74,9 @@ def test_a_method_in_another_file_is_found_and_must_have_its_own_name():
 def test_shapes_grid_and_scales(name):
     problem, weights = layer(0)
     for result in method(name).compress(problem, weights), method(name).start(problem, weights):
-        assert result.dense().shape == weights.shape
-        assert np.isfinite(result.dense()).all()
+        assert result.response(PROBES).shape == (len(PROBES), FILTERS)
+        assert np.isfinite(result.response(PROBES)).all()
+        assert result.error(problem).shape == (FILTERS,)
         assert type(result.bits) is int
         assert result.bits > 0
         if isinstance(result, Compressed):
@@ -88,7 +93,7 @@ def test_it_is_no_worse_than_its_data_free_start(name):
         one = method(name)
         start, result = one.start(problem, weights), one.compress(problem, weights)
         slack = 1e-9 * problem.energy.sum()
-        errors = [problem.error(found.dense()).sum() for found in (result, start)]
+        errors = [found.error(problem).sum() for found in (result, start)]
         assert errors[0] <= errors[1] + slack
 
 
@@ -96,7 +101,7 @@ def test_it_is_no_worse_than_its_data_free_start(name):
 def test_the_same_problem_gives_the_same_result(name):
     problem, weights = layer(1)
     one, two = (method(name).compress(problem, weights) for _ in range(2))
-    assert np.array_equal(one.dense(), two.dense())
+    assert np.array_equal(one.response(PROBES), two.response(PROBES))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,7 +110,8 @@ def test_without_data_it_is_its_ancestor(name):
     problem = LayerProblem.data_free(weights, KERNEL)
     start = method(name).start(problem, weights)
     result = method(name).compress(problem, weights)
-    assert np.allclose(result.dense(), start.dense(), rtol=1e-12, atol=1e-12)
+    responses = [found.response(PROBES) for found in (result, start)]
+    assert np.allclose(*responses, rtol=1e-12, atol=1e-12)
 
 
 class Convolution:
@@ -131,16 +137,17 @@ SLIDES = (Slide((1, 1)), Slide((2, 3), (1, 2), (1, 0, 0, 1)), Slide((3, 2), dila
 
 @pytest.mark.parametrize("slide", SLIDES, ids=["product", "strided", "dilated"])
 @pytest.mark.parametrize("name", NAMES)
-def test_what_it_lowers_to_computes_its_dense_weights(name, slide):
+def test_what_it_lowers_to_computes_its_response(name, slide):
     site = Convolution(9, slide)
     weights = np.random.default_rng(10).normal(size=(FILTERS, SIZE))
     rows = site.values(site.place.windows).reshape(-1, SIZE)
-    gatherer = Gatherer(weights, slide.kernel)
-    gatherer.add(site.place.scale * rows, site.place.scale * rows)
-    found = method(name).compress(gatherer.problem(), weights)
+    how, inputs = method(name), site.place.scale * rows
+    gatherer = Gatherer(weights, slide.kernel, how.samples)
+    gatherer.add(inputs, inputs)
+    found = how.compress(gatherer.problem(), weights)
     sums = found.lower(site.place)
     real = sums.scale * site.values(sums.edge).reshape(-1, FILTERS)
-    wanted = site.place.scale * rows @ found.dense().T
+    wanted = found.response(inputs)
     if found.exact:
         assert np.allclose(real, wanted, rtol=1e-9, atol=1e-9)
     else:
@@ -169,10 +176,10 @@ def test_fields_of_a_method_can_be_named():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_input_one_filter(name):
-    gatherer = Gatherer(np.array([[-2.0]]))
+    gatherer = Gatherer(np.array([[-2.0]]), samples=5)
     gatherer.add(np.ones((5, 1)), np.ones((5, 1)))
     result = method(name).compress(gatherer.problem(), gatherer.weights)
-    assert np.allclose(result.dense(), -2)
+    assert np.allclose(result.response(np.ones((1, 1))), -2)
 
 
 def test_bwnh_without_data_is_sign_and_mean():
@@ -254,6 +261,7 @@ BAD_SETTINGS = (
     "prune-kernel:tile=-1", "prune-fine:bits=0", "prune-fine:bits=70", "prune-fine:bits=1",
     "prune-fine:density=nan", "ffn:sweeps=-1", "ffn:rank=nan", "qcnn:sweeps=-1", "qcnn:words=0",
     "svd:rank=nan", "svd:rank=0", "bwnh:bases=0", "bwnh2:factor_bits=0",
+    "maddness:space=0", "maddness:levels=9", "maddness:levels=0", "maddness:table_bits=1",
 )  # fmt: skip
 
 

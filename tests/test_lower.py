@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from bitwright.models import lower, saved
+from bitwright.models import weights as models_weights
 from bitwright.models.activations import Clip, Elu, HardSwish, LeakyRelu, PRelu, Sigmoid, Tanh
 from bitwright.models.border import Border
-from bitwright.models.compress.method import Compressed, Method, Sums, Weight, method
+from bitwright.models.compress.method import Compressed, Method, Product, Sums, method
 from bitwright.models.fixed import TERNARY, ProgramError, signed
 from bitwright.models.folding import monotone, table
 from bitwright.models.layers import (
@@ -385,7 +386,7 @@ def test_inputs_beyond_the_networks_own_range_are_refused():
 
 
 @dataclass(frozen=True, eq=False)
-class Coarse(Weight):
+class Coarse(Product):
     """Weights whose products are rounded to 12 bits, then multiplied by a unit matrix."""
 
     inner: Compressed
@@ -438,7 +439,7 @@ class Both(Coarsely):
 def lowered(monkeypatch, how: Method, *layers: Layer, shape) -> tuple[Network, Program, np.ndarray]:
     network = chain(*layers, shape=shape)
     x = np.random.default_rng(40).normal(size=(20, *shape))
-    monkeypatch.setattr(lower, "method", lambda name: how)
+    monkeypatch.setattr(models_weights, "method", lambda name: how)
     return network, quantise(network, x), x
 
 

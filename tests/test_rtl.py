@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from agree import Gates, chain, refused, run_bench, samples, sign, stalls
+from test_compress_maddness import hashed_network
+from test_shuffles import images, shufflenet
 
 from bitwright.codegen.bench import Trial
 from bitwright.codegen.verilog import Rtl, write_rtl
@@ -24,6 +26,8 @@ from bitwright.hw.unit import Fold
 from bitwright.hw.window import Buffered
 from bitwright.models import ops
 from bitwright.models.fixed import BINARY, TERNARY, Ints, signed, unsigned
+from bitwright.models.lower import quantise
+from bitwright.models.network import Network
 from bitwright.models.ops import (
     Add,
     Concatenate,
@@ -84,6 +88,11 @@ def hostile() -> Program:
     nodes = [Node("fork", Add(), ("input", "input"))]
     nodes += [Node(n, MaxPool(1), (before[k],)) for k, n in enumerate(names)]
     return Program("module", edge(signed(3), 2), tuple(nodes))
+
+
+def network(weights: str, floats: Network) -> Program:
+    """A program with layers compressed by a method."""
+    return quantise(floats, np.abs(images(floats)), weights)
 
 
 @cache
@@ -162,6 +171,8 @@ def designs() -> tuple[Design, ...]:
                Tree(np.array([[1, 0]] * 3), between(0, 8, 3, 3)),
                TableSum(between(-3, 3, 4, 3, 5), signed(3))),
          {"n0": Fold(3), "n1": Fold(4, 3)}),
+        (network("maddness", hashed_network()), {}),
+        (network("int8", shufflenet()), {}),
     ]  # fmt: skip
     plain = [Design(program, folds, {}) for program, folds in made]
     deep = replace(made[9][0], name="deep")

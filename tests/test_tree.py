@@ -18,9 +18,11 @@ from bitwright.models.program import Edge
 RNG = np.random.default_rng(23)
 
 
-def tree(trees: int, levels: int, grid: Grid, alike: bool = False) -> Tree:
-    """Random trees, some of whose thresholds always or never hold."""
-    order = RNG.integers(0, levels, (1 if alike else trees, levels))
+def tree(
+    trees: int, levels: int, grid: Grid, alike: bool = False, inputs: int | None = None
+) -> Tree:
+    """Random trees of `inputs` (or `levels`), some of whose thresholds always or never hold."""
+    order = RNG.integers(0, inputs or levels, (1 if alike else trees, levels))
     limits = RNG.integers(grid.lo - 1, grid.hi + 2, (trees, (1 << levels) - 1), endpoint=True)
     return Tree(np.repeat(order, trees if alike else 1, 0), limits)
 
@@ -30,7 +32,7 @@ def naive(op: Tree, x: Ints) -> Ints:
     y = np.zeros((*x.shape[:-1], trees), np.int64)
     for at in np.ndindex(y.shape):
         c, bits = at[-1], ""
-        inputs = x[at[:-1]].tolist()[c * levels : (c + 1) * levels]
+        inputs = x[at[:-1]].reshape(trees, -1)[c].tolist()
         for level in range(levels):
             place = sum(1 << k for k in range(level)) + int(bits or "0", 2)
             taken = inputs[int(op.order[c, level])] >= int(op.thresholds[c, place])
@@ -55,6 +57,13 @@ def test_any_values(grid: Grid, alike: bool):
 def test_every_folding(pe: int, levels: int):
     op = tree(6, levels, signed(4))
     check_unit(op, Edge.of((2, 6 * levels), signed(4)), lambda x: naive(op, x), Fold(pe))
+
+
+@pytest.mark.parametrize("inputs", [1, 3, 7])
+@pytest.mark.parametrize("alike", [True, False])
+def test_as_many_inputs_as_wanted(inputs: int, alike: bool):
+    op = tree(4, 3, signed(4), alike, inputs)
+    check_unit(op, Edge.of((3, 4 * inputs), signed(4)), lambda x: naive(op, x), Fold(2))
 
 
 def test_thresholds_far_outside_the_range():
@@ -104,8 +113,8 @@ def test_order_has_two_axes(shape: tuple[int, ...]):
 
 def test_a_tree_reads_its_own_inputs():
     with refused("Tree order spans 0..2, outside 0..1; name the tree's own inputs"):
-        Tree(np.array([[0, 2]]), np.zeros((1, 3), int))
-    with refused("Tree order spans -1..0, outside 0..1; name the tree's own inputs"):
+        Tree(np.array([[0, 2]]), np.zeros((1, 3), int)).infer(Edge.of((4, 2), BINARY))
+    with refused("Tree order names inputs from 0, not -1; count each tree's own"):
         Tree(np.array([[0, -1]]), np.zeros((1, 3), int))
 
 
@@ -116,7 +125,7 @@ def test_there_is_a_threshold_for_each_decision():
 
 def test_the_input_holds_all_trees():
     with refused(
-        "Tree takes 2 inputs for each of 3 trees, 6 values, and the last axis of (4, 5) is 5; "
-        "select them first"
+        "Tree gives each of 3 trees as many inputs, and the last axis of (4, 5) is 5; select "
+        "channels first"
     ):
         Tree(np.zeros((3, 2), int), np.zeros((3, 3), int)).infer(Edge.of((4, 5), BINARY))

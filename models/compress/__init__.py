@@ -3,6 +3,7 @@
 from . import bwnh as bwnh
 from . import cp as cp
 from . import ffn as ffn
+from . import maddness as maddness
 from . import pruning as pruning
 from . import qcnn as qcnn
 from . import sign as sign

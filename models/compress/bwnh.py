@@ -31,14 +31,14 @@ from numba import njit
 
 from ..fixed import BINARY, Ints, ProgramError, unsigned
 from ..ops import Add, Dot, Scale
-from .method import Compressed, Method, Site, Sums, Weight, best_whole
+from .method import Compressed, Method, Product, Site, Sums, Weight, best_whole
 from .problem import Floats, LayerProblem
 from .sign import nearest_signs
 from .uniform import Uniform
 
 
 @dataclass(frozen=True, eq=False)
-class Bases(Weight):
+class Bases(Product):
     """W is replaced by scale[n] * sum_m factors[n, m] * signs[n, m, s].
 
     signs (N, M, S) in {-1, +1}; factors (N, M) integers of `factor_bits` >= 0; scale (N,) >= 0.

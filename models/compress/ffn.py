@@ -35,7 +35,7 @@ from numba import njit
 
 from ..fixed import TERNARY, Ints, ProgramError, signed
 from ..ops import Dot, Requantise, Scale
-from .method import Method, Site, Sums, Weight, best_whole, check_limits
+from .method import Method, Product, Site, Sums, Weight, best_whole, check_limits
 from .problem import Floats, LayerProblem
 from .uniform import Uniform
 
@@ -48,7 +48,7 @@ LEAST_FALL = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Factorised(Weight):
+class Factorised(Product):
     """W is replaced by scale[n] * sum_k left[n, k] * factors[k] * right[k, s].
 
     left (N, K) and right (K, S) in {-1, 0, 1}; factors (K,) >= 0, integers of `factor_bits`;

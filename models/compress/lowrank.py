@@ -24,7 +24,7 @@ import numpy as np
 from ..fixed import Grid, Ints, ProgramError, signed
 from ..ops import Dot
 from ..program import Op
-from .method import Method, Site, Sums, Weight, best_whole, check_limits
+from .method import Method, Product, Site, Sums, Weight, best_whole, check_limits
 from .problem import Floats, LayerProblem
 from .rounding import round_second_order
 from .uniform import Uniform
@@ -39,7 +39,7 @@ NOTHING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Factors(Weight):
+class Factors(Product):
     """Integers and one scale per output of every factor of an einsum `form`; abstract.
 
     What flows between two factors takes `middle_bits`.

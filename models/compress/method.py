@@ -1,7 +1,7 @@
 """What a compression method is: a subclass of `Method`, in any file, found by the names it gives.
 
-A method makes a `Weight` of a layer's float weights: a small exact structure that knows the dense
-weights it stands for and the operators that compute with it.  `tests/test_compress_methods.py`
+A method makes a `Weight` of a layer's float weights: a small exact structure that knows the
+responses it stands for and the operators that compute them.  `tests/test_compress_methods.py`
 finds every subclass and holds it to the contract below.
 """
 
@@ -78,14 +78,18 @@ class Site(Protocol):
 class Weight(ABC):
     """Compressed weights (N, S) of a layer.
 
-    exact: whether its sums are those of `dense`, with no rounding on the way.
+    exact: whether its sums are those of `response`, with no rounding on the way.
     """
 
     exact: ClassVar[bool] = True
 
     @abstractmethod
-    def dense(self) -> Floats:
-        """What^T, (N, S), in real numbers."""
+    def response(self, inputs: Floats) -> Floats:
+        """What becomes of the layer's products with real inputs (R, S): (R, N)."""
+
+    @abstractmethod
+    def error(self, problem: LayerProblem) -> Floats:
+        """The squared response error, one per filter: (N,)."""
 
     @property
     @abstractmethod
@@ -97,8 +101,22 @@ class Weight(ABC):
         """Append the operators that compute its products with the layer's inputs."""
 
 
+class Product(Weight):
+    """Weights whose response is a product; abstract."""
+
+    @abstractmethod
+    def dense(self) -> Floats:
+        """What^T, (N, S), in real numbers."""
+
+    def response(self, inputs: Floats) -> Floats:
+        return inputs @ self.dense().T
+
+    def error(self, problem: LayerProblem) -> Floats:
+        return problem.error(self.dense())
+
+
 @dataclass(frozen=True, eq=False)
-class Compressed(Weight):
+class Compressed(Product):
     """W is replaced by scale[n] * weights[n, s]: integers (N, S) on `grid`, scale (N,) >= 0."""
 
     weights: Ints
@@ -126,10 +144,11 @@ class Method(ABC):
     filters; and with G = I (`LayerProblem.data_free`) it is `start`.
 
     symmetric: calibrate on the float network's inputs alone, not on those behind the compressed
-    prefix.
+    prefix.  samples: at most how many positions it reads one by one, besides G and c.
     """
 
     symmetric: bool = False
+    samples: ClassVar[int] = 0
 
     @classmethod
     @abstractmethod
@@ -217,13 +236,13 @@ def check_limits(one: Method, what: str, **limits: tuple[int, int]) -> None:
 
 def best_whole(problem: LayerProblem, a: Weight, b: Weight) -> Weight:
     """The one with the smaller error over all filters, `a` on equality."""
-    errors = [float(problem.error(one.dense()).sum()) for one in (a, b)]
+    errors = [float(one.error(problem).sum()) for one in (a, b)]
     return b if errors[1] < errors[0] else a
 
 
 def better(problem: LayerProblem, a: Compressed, b: Compressed) -> Compressed:
     """For each filter the one with the smaller error, `a` on equality."""
-    take: NDArray[np.bool_] = problem.error(b.dense()) < problem.error(a.dense())
+    take: NDArray[np.bool_] = b.error(problem) < a.error(problem)
     return Compressed(
         np.where(take[:, None], b.weights, a.weights), a.grid, np.where(take, b.scale, a.scale)
     )

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..fixed import Grid, Ints, ProgramError, signed
 from ..ops import Dot, Select, SparseDot
-from .method import Method, Site, Sums, Weight, best_whole
+from .method import Method, Product, Site, Sums, Weight, best_whole
 from .problem import Floats, LayerProblem
 from .rounding import round_second_order
 from .surgeon import removals
@@ -49,7 +49,7 @@ class By(Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Sparse(Weight):
+class Sparse(Product):
     """scale[n] * weights[n, s]: integers (N, S) on `grid`, of which `mask` (N, S) are stored.
 
     groups: bits that say which ones; shared: whether all filters lose the same columns, which then

@@ -28,7 +28,7 @@ from numba import njit
 
 from ..fixed import Grid, Ints, signed
 from ..ops import Lookup, Tables
-from .method import Method, Site, Sums, Weight, best_whole, check_limits
+from .method import Method, Product, Site, Sums, Weight, best_whole, check_limits
 from .problem import Floats, LayerProblem
 from .uniform import Uniform
 
@@ -40,7 +40,7 @@ ROUND_TURNS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Quantised(Weight):
+class Quantised(Product):
     """Weights at (n, t, m) are scale * codebooks[m, indices[n, t, m]].
 
     codebooks (M, K, Cs) on `grid`; indices (N, T, M); the input of weight s is (t*M + m)*Cs + j.

@@ -15,9 +15,9 @@ LEVELS_MAX = 8
 
 @dataclass(frozen=True, eq=False)
 class Tree(Op):
-    """(..., C*L) -> (..., C): the leaf, 0 to 2**L - 1, that each of C trees of L levels leads to.
+    """(..., C*I) -> (..., C): the leaf, 0 to 2**L - 1, that each of C trees of L levels leads to.
 
-    Tree c reads x[..., c*L : (c+1)*L].  At level l it compares input order[c, l] of these with a
+    Tree c reads x[..., c*I : (c+1)*I].  At level l it compares input order[c, l] of these with a
     threshold that depends on the decisions before, `p` the number that they make, the first most
     significant: p = 2*p + (input >= thresholds[c, 2**l - 1 + p]).  `order` has shape (C, L),
     `thresholds` (C, 2**L - 1).  MADDNESS's hash, which needs no multiplication (arXiv 2106.10860,
@@ -35,10 +35,9 @@ class Tree(Op):
             raise ProgramError(
                 f"Tree has at most {LEVELS_MAX} levels, not {levels}; use more trees of fewer"
             )
-        lo, hi = int(self.order.min()), int(self.order.max())
-        if lo < 0 or hi >= levels:
+        if int(self.order.min()) < 0:
             raise ProgramError(
-                f"Tree order spans {lo}..{hi}, outside 0..{levels - 1}; name the tree's own inputs"
+                f"Tree order names inputs from 0, not {self.order.min()}; count each tree's own"
             )
         wanted = (trees, (1 << levels) - 1)
         if self.thresholds.shape != wanted:
@@ -49,20 +48,29 @@ class Tree(Op):
 
     def infer(self, *edges: Edge) -> Edge:
         (x,) = edges
-        trees, levels = self.order.shape
-        if x.channels != trees * levels:
+        trees, inputs = len(self.order), self.inputs_of(x)
+        if x.channels % trees:
             raise ProgramError(
-                f"Tree takes {levels} inputs for each of {trees} trees, {trees * levels} values, "
-                f"and the last axis of {x.shape} is {x.channels}; select them first"
+                f"Tree gives each of {trees} trees as many inputs, and the last axis of {x.shape} "
+                f"is {x.channels}; select channels first"
+            )
+        if int(self.order.max()) >= inputs:
+            raise ProgramError(
+                f"Tree order spans {self.order.min()}..{self.order.max()}, outside "
+                f"0..{inputs - 1}; name the tree's own inputs"
             )
         reached = [self._reached(c, x) for c in range(trees)]
         lo, hi = (np.array([end(leaves) for leaves in reached]) for end in (min, max))
         return Edge((*x.shape[:-1], trees), lo, hi)
 
+    def inputs_of(self, x: Edge) -> int:
+        """How many inputs each tree has, I, on an edge."""
+        return x.channels // len(self.order)
+
     def _reached(self, tree: int, x: Edge) -> list[int]:
         """The leaves that some input leads to, by the ranges that decisions leave to each input."""
-        levels = self.order.shape[1]
-        here = slice(tree * levels, (tree + 1) * levels)
+        inputs = self.inputs_of(x)
+        here = slice(tree * inputs, (tree + 1) * inputs)
         ways = [(0, x.lo[here].tolist(), x.hi[here].tolist())]
         for level, read in enumerate(self.order[tree].tolist()):
             further: list[tuple[int, list[int], list[int]]] = []
@@ -83,7 +91,7 @@ class Tree(Op):
         (x,) = xs
         trees, levels = self.order.shape
         own = np.arange(trees)
-        inputs = x.reshape(*x.shape[:-1], trees, levels)
+        inputs = x.reshape(*x.shape[:-1], trees, -1)
         path = np.zeros((*x.shape[:-1], trees), np.int64)
         for level in range(levels):
             cut = self.thresholds[own, (1 << level) - 1 + path]

@@ -10,9 +10,10 @@ is written into the metadata of the result.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -113,21 +114,39 @@ class BinaryNet(nn.Module):
         ).program()
 
 
-class FloatNet(nn.Module):
-    """conv16-conv32-pool-conv64-pool-fc10, 3 x 3, padding 1, batch norm and relu after each."""
+class Block(NamedTuple):
+    """A convolution with batch norm and relu, and a pool behind it where `pool` is above 1."""
 
-    def __init__(self):
+    channels: int
+    kernel: int
+    padding: int
+    pool: int
+
+
+CNN_BLOCKS = (Block(16, 3, 1, 1), Block(32, 3, 1, 2), Block(64, 3, 1, 2))
+WIDE_BLOCKS = (Block(64, 3, 0, 1), Block(64, 3, 0, 1), Block(128, 3, 0, 1), Block(128, 2, 0, 1))
+"""The shape of `BinaryNet`: the teacher of networks of one bit."""
+
+
+class FloatNet(nn.Module):
+    """Blocks, then ten scores of the `flat` values that the last one leaves."""
+
+    def __init__(self, blocks: Sequence[Block], flat: int):
         super().__init__()
-        sizes = [(1, 16), (16, 32), (32, 64)]
-        self.convs = nn.ModuleList(nn.Conv2d(*size, 3, padding=1, bias=False) for size in sizes)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _, outputs in sizes)
-        self.scores = nn.Linear(2 * 2 * 64, digits.CLASSES)
+        self.blocks = blocks
+        inputs = (1, *(block.channels for block in blocks))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(count, block.channels, block.kernel, padding=block.padding, bias=False)
+            for count, block in zip(inputs, blocks, strict=False)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(block.channels) for block in blocks)
+        self.scores = nn.Linear(flat, digits.CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+        for block, conv, norm in zip(self.blocks, self.convs, self.norms, strict=True):
             x = norm(conv(x)).relu()
-            if number:
-                x = F.max_pool2d(x, 2)
+            if block.pool > 1:
+                x = F.max_pool2d(x, block.pool)
         # Channels last before flattening, as the saved network does.
         return self.scores(x.permute(0, 2, 3, 1).flatten(1))
 
@@ -141,17 +160,25 @@ class FloatNet(nn.Module):
         def add(name: str, layer) -> None:
             nodes.append(Node(name, layer, (nodes[-1].name if nodes else "input",)))
 
-        for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), start=1):
+        layers = zip(self.blocks, self.convs, self.norms, strict=True)
+        for number, (block, conv, norm) in enumerate(layers, start=1):
             weights = channels_last(conv.weight)
             bias = np.zeros(len(weights), np.float32)
-            add(f"conv{number}", Conv(weights, bias, padding=(1, 1, 1, 1)))
+            add(f"conv{number}", Conv(weights, bias, padding=(block.padding,) * 4))
             add(f"norm{number}", batch_norm(norm))
             add(f"relu{number}", Relu())
-            if number > 1:
-                add(f"pool{number}", MaxPool((2, 2), (2, 2)))
+            if block.pool > 1:
+                add(f"pool{number}", MaxPool((block.pool,) * 2, (block.pool,) * 2))
         add("flat", Flatten())
         add("scores", Dense(numpy(self.scores.weight), numpy(self.scores.bias)))
         return Network("digits_cnn", digits.INPUT_SHAPE, tuple(nodes), (0, digits.PIXELS_MAX))
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "cnn": lambda: FloatNet(CNN_BLOCKS, 2 * 2 * 64),
+    "wide": lambda: FloatNet(WIDE_BLOCKS, 128),
+    "binary": BinaryNet,
+}
 
 
 def numpy(tensor: Tensor) -> np.ndarray:
@@ -200,7 +227,7 @@ def fit(network: str, seed: int, x: Ints, y: Ints, options: Options) -> nn.Modul
     """Train one network from its seed, the same on every run on one machine."""
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    model = {"cnn": FloatNet, "binary": BinaryNet}[network]()
+    model = MODELS[network]()
     images = torch.from_numpy(x.transpose(0, 3, 1, 2).astype(np.float32))
     train(model, images, torch.from_numpy(y), options)
     return model
@@ -235,7 +262,7 @@ def build(network: str, seed: int, options: Options) -> Network | Program:
 def main() -> None:
     """Train one network and save it, or validate hyperparameters given as options."""
     parser = argparse.ArgumentParser(description="Train a digits network.")
-    parser.add_argument("--network", choices=["cnn", "binary"], required=True)
+    parser.add_argument("--network", choices=list(MODELS), required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, help="without it: validate, and save nothing")
     for item in fields(Options):
@@ -243,7 +270,7 @@ def main() -> None:
     arguments = parser.parse_args()
     given = {item.name: getattr(arguments, item.name) for item in fields(Options)}
     options = replace(
-        CNN if arguments.network == "cnn" else BINARY,
+        BINARY if arguments.network == "binary" else CNN,
         **{name: value for name, value in given.items() if value is not None},
     )
     if arguments.output is None:

@@ -13,8 +13,8 @@ from .kernel import Array, Kernel, prepare, rows, storage
 @prepare.register
 def _(op: Tree, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
     kind = storage(output)
-    trees, levels = op.order.shape
-    channels = op.order + levels * np.arange(trees)[:, None]
+    trees = len(op.order)
+    channels = op.order + op.inputs_of(inputs[0]) * np.arange(trees)[:, None]
 
     def kernel(x: Array) -> Array:
         out = np.empty((*x.shape[:-1], trees), kind)

@@ -1,0 +1,247 @@
+"""Accuracy before and after fine-tuning: every method on digits and on MNIST-1D.
+
+    python benchmarks/bench_finetune.py [METHOD ...] [--seeds 3] [--tasks digits mnist1d binary]
+        [--validate] [--results FILE.json] [--write]
+
+METHOD is that of bench_methods.py; METHOD/1 has activations of one bit, others have eight.  Each
+figure is that of the exact integer program on test data that nothing else reads.  "Before" is the
+post-training result, calibrated on the same training data; networks of 1-bit activations have none.
+--validate trains on four fifths of the training part and measures on the rest, to choose settings.
+--results keeps what is measured, and what is there is not measured again.  --write
+makes docs/finetune.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import sequences
+import torch
+from bench_methods import METHODS as ALL
+
+from bitwright.api import top_1
+from bitwright.models import zoo
+from bitwright.models.lower import quantise
+from bitwright.models.network import Network
+from bitwright.models.zoo import digits, train_digits
+from bitwright.sim import kernels
+from bitwright.training import Options, finetune
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "finetune.md"
+# Those that differ from another only in how they start, or are it with more bits, are left out.
+LEFT_OUT = {"bwnh-symmetric", "bwnh2:shift_add=True", "bwnh3", "ffn-sdd", "qcnn-kmeans"}
+METHODS = (*(name for name in ALL if name not in LEFT_OUT), "bwnh/1")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What stands above its table, and how it is fine-tuned with 8-bit activations, or 1-bit."""
+
+    title: str
+    options: Options
+    one_bit: Options
+    methods: tuple[str, ...] = METHODS
+
+
+TASKS = {
+    "digits": Task(
+        "Handwritten digits (1,347 images to train, 450 to test), networks of the zoo",
+        Options(epochs=20, shift=1, rate=5e-3),
+        Options(epochs=60, shift=1, rate=2e-2),
+    ),
+    "mnist1d": Task(
+        "MNIST-1D (4,000 sequences to train, 1,000 to test), a CNN of three convolutions",
+        Options(epochs=10, shift=2, rate=5e-3),
+        Options(epochs=20, shift=2, rate=2e-2),
+    ),
+    "binary": Task(
+        "Digits by the shape of the zoo's digits-binary (64-64-128-128), one bit throughout",
+        Options(),
+        Options(epochs=60, shift=1, rate=2e-2),
+        ("bwnh/1",),
+    ),
+}
+
+
+Data = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+@cache
+def data(task: str, validate: bool) -> Data:
+    """Training inputs and classes, test inputs and classes."""
+    if task == "mnist1d":
+        found = sequences.load()
+    else:
+        split = digits.load()
+        found = split.train_x, split.train_y, split.test_x, split.test_y
+    if not validate:
+        return found
+    x, held_x, y, held_y = digits.stratified(*found[:2], len(found[0]) // 5)
+    return x, y, held_x, held_y
+
+
+@cache
+def floats(task: str, validate: bool, seed: int) -> Network:
+    """The float network of a seed, which saw no test data."""
+    x, y, _, _ = data(task, validate)
+    if task == "mnist1d":
+        return sequences.fit(x, y, seed)
+    if task == "digits" and not validate:
+        return list(zoo.networks().values())[seed].load()
+    kind = "wide" if task == "binary" else "cnn"
+    return train_digits.fit(kind, seed, x, y, train_digits.CNN).export()
+
+
+def measure(task: str, name: str, seed: int, validate: bool) -> dict[str, Any]:
+    """Accuracy of the float network and of its programs, before and after."""
+    x, y, test_x, test_y = data(task, validate)
+    network = floats(task, validate, seed)
+    method, _, one_bit = name.partition("/")
+    options = TASKS[task].one_bit if one_bit else TASKS[task].options
+    started, before = time.monotonic(), None
+    if not one_bit:
+        program = quantise(network, x, method, 8, kernels.execute)
+        before = top_1(kernels.run(program, test_x), test_y)
+    options = Options(**{**asdict(options), "seed": seed})
+    program = finetune(
+        network, x, y, method, 1 if one_bit else 8, options=options,
+        progress=lambda text: tell(f"{task} {name} {seed}: {text}"),
+    )  # fmt: skip
+    return {
+        "task": task,
+        "method": name,
+        "seed": seed,
+        "validate": validate,
+        "float": top_1(network(test_x), test_y),
+        "before": before,
+        "after": top_1(kernels.run(program, test_x), test_y),
+        "bits": program.metadata["weight_bits"],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def tell(text: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+HOW = """\
+`bitwright finetune NETWORK --data X.npy --labels Y.npy --weights METHOD --activations B -o MODEL`
+compresses a float network as `bitwright compress` does, trains the result with PyTorch (`pip
+install 'bitwright[train]'`) and saves an exact integer program. In Python: `bitwright.finetune`.
+
+- The start is the post-training result (`models/train/start.py`): the same weights, biases and
+  rounding steps, now written into the network as layers (`Quantize`, `Sign`), with a batch
+  normalisation behind each layer that changes nothing yet.
+- Weights are trained in the form that the method gave them, one file each in `models/train/`: signs
+  and scales (bwnh), integers with learned steps (LSQ, int-N and ternary), ternary latent factors
+  (ffn), words under fixed indices (qcnn), integers under a fixed mask (pruning), integer factors
+  (low rank). Steps of activations are learned as well. The loss is that of the labels and of the
+  float network's softened answers, with its activations as hints where `--hint` asks for them.
+- Afterwards the batch-norm statistics are estimated anew behind the compressed layers.
+- Back in integers, weights are `given` to `quantise` and roundings are those of the network: the
+  program computes what was trained. Thresholds do so exactly; the 16-bit multipliers of wider
+  activations may miss a value that lies beside a tie; the roundings inside `ffn` and low-rank
+  layers are not part of the training and are calibrated after it. `tests/test_train.py` holds it
+  to that.
+"""
+
+
+def page(results: list[dict[str, Any]]) -> Iterator[str]:
+    """The tables, as Markdown."""
+    yield "# Fine-tuning\n"
+    yield HOW
+    yield (
+        f"Made by `python benchmarks/bench_finetune.py --write` on "
+        f"{datetime.now(UTC).date().isoformat()} with PyTorch {torch.__version__}, one thread, "
+        f"{sum(one['seconds'] for one in results) / 60:.0f} minutes in all. Accuracy is that of "
+        "the exact integer programs on the test data: the mean of the seeds, and their least and "
+        "most. All layers are compressed, the first and the last too; activations take 8 bits, or "
+        "1 where the method ends in /1 (there is no post-training result then). The float network "
+        "is the teacher. No setting was chosen on test data: `--validate` measures on a fifth of "
+        "the training part.\n"
+    )
+    for name, task in TASKS.items():
+        rows = [one for one in results if one["task"] == name]
+        if rows:
+            yield f"## {task.title}\n"
+            yield from table(rows, task.methods)
+
+
+def table(rows: list[dict[str, Any]], methods: tuple[str, ...]) -> Iterator[str]:
+    """One task; the float networks first."""
+    of_float = {one["seed"]: one["float"] for one in rows}
+    yield f"Float networks, {len(of_float)} seeds: {spread(list(of_float.values()))}.\n"
+    yield "| method | kbit | before | after | seeds |"
+    yield "| --- | --- | --- | --- | --- |"
+    for method in methods:
+        own = [one for one in rows if one["method"] == method]
+        if own:
+            before = [one["before"] for one in own if one["before"] is not None]
+            yield (
+                f"| {method} | {own[0]['bits'] / 1000:.1f} | {spread(before)} | "
+                f"{spread([one['after'] for one in own])} | {len(own)} |"
+            )
+    yield ""
+
+
+def spread(values: list[float]) -> str:
+    """The mean, with the least and the most."""
+    if not values:
+        return "-"
+    return f"{mean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
+
+
+def wanted(given: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
+    """Each task, method and seed to be measured."""
+    for seed in range(given.seeds):
+        for task in given.tasks:
+            for method in given.methods or TASKS[task].methods:
+                yield task, method, seed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("methods", nargs="*", help="methods, settings too (default: all)")
+    parser.add_argument("--seeds", type=int, default=3, help="networks (default: 3)")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--validate", action="store_true", help="hold a fifth of training out")
+    parser.add_argument("--results", type=Path, help="JSON of what is measured already, kept up")
+    parser.add_argument("--write", action="store_true", help="write docs/finetune.md")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    given = parser.parse_args()
+    if given.write and (given.methods or given.validate or len(given.tasks) < len(TASKS)):
+        parser.error("--write makes the whole page, measured on test data")
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    results: list[dict[str, Any]] = []
+    if given.results and given.results.exists():
+        results = json.loads(given.results.read_text())
+    for task, method, seed in wanted(given):
+        key = {"task": task, "method": method, "seed": seed, "validate": given.validate}
+        if any(key.items() <= one.items() for one in results):
+            continue
+        results.append(measure(task, method, seed, given.validate))
+        tell(str(results[-1]))
+        if given.results:
+            given.results.write_text(json.dumps(results, indent=1))
+    text = "\n".join(page([one for one in results if one["validate"] == given.validate]))
+    print(json.dumps(results, indent=1) if given.json else text)
+    if given.write:
+        PAGE.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

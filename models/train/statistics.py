@@ -1,0 +1,25 @@
+"""Batch-norm statistics estimated anew, behind the compressed layers (arXiv 1611.01972, 3.3)."""
+# pyright: basic, reportMissingImports=false
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .model import Model, Norm
+
+FRAMES = 4096
+"""The most frames whose statistics count, the first ones."""
+
+
+def settle(model: Model, x: Tensor) -> None:
+    """Give each batch norm the statistics of x, all in one batch: each sees those before it."""
+    norms = [one for one in model.parts.values() if isinstance(one, Norm)]
+    for norm in norms:
+        norm.settling = True
+    model.train()
+    with torch.no_grad():
+        model(x[:FRAMES])
+    model.eval()
+    for norm in norms:
+        norm.settling = False
