@@ -1,6 +1,7 @@
 """Every compression method on the digits network: accuracy, bits, operations, cycles, area, RTL.
 
-    python benchmarks/bench_methods.py [METHOD ...] [--seeds 3] [--frames 2] [--no-synth] [--write]
+    python benchmarks/bench_methods.py [METHOD ...] [--seeds 3] [--frames 2] [--no-synth]
+        [--results FILE.json] [--write]
 
 Accuracy is that of the exact integer program on the 450 test images, for three float networks that
 differ in their seed alone, without fine-tuning; calibration reads 300 training images, activations
@@ -8,7 +9,8 @@ take 8 bits.  All else is of the first network: operations are those that the da
 design do in a frame, the design folded at equal parallelism (each unit at the fewest cycles with at
 most 16 products or lookups at a time), its area is counted by Yosys for ECP5, and its Verilog is
 compared with the definition and the schedule in every transfer (any difference ends the run with
-exit code 1).  --write makes docs/methods.md.
+exit code 1).  --results keeps what is measured, and what is there is not measured again: the whole
+table takes an hour.  --write makes docs/methods.md.
 """
 
 from __future__ import annotations
@@ -116,6 +118,7 @@ def measure(name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, 
     bits = program.metadata["weight_bits"]
     result: dict[str, Any] = {
         "method": name,
+        "date": datetime.now(UTC).date().isoformat(),
         "accuracy": accuracy,
         "bits": bits,
         "bits_per_weight": bits / weights_of(networks[0]),
@@ -137,8 +140,9 @@ def page(results: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The table, as Markdown."""
     yield "# Compression methods on the digits network\n"
     yield (
-        f"Made by `python benchmarks/bench_methods.py --write` on "
-        f"{datetime.now(UTC).date().isoformat()}, {os.cpu_count()} cores, {synth.yosys_version()}. "
+        f"Made by `python benchmarks/bench_methods.py --write`, measured "
+        f"{' and '.join(sorted({one['date'] for one in results}))}, {os.cpu_count()} cores, "
+        f"{synth.yosys_version()}. "
         "Accuracy is the mean of three float networks (and their least and most), without "
         "fine-tuning, 8-bit activations, all layers compressed. Operations are those of the "
         f"datapaths in a frame, of designs whose units do at most {LANES} products or lookups at a "
@@ -169,21 +173,34 @@ def page(results: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield ""
 
 
+def kept_or_measured(name: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Everything about one method, from the file of results where it has it."""
+    kept: list[dict[str, Any]] = []
+    if given.results and given.results.exists():
+        kept = json.loads(given.results.read_text())
+    for one in kept:
+        complete = len(one["accuracy"]) == given.seeds and (one["area"] or given.no_synth)
+        if one["method"] == name and complete:
+            return one
+    found = measure(name, given.seeds, given.frames, not given.no_synth)
+    if given.results:
+        given.results.write_text(json.dumps([*kept, found], indent=1))
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("methods", nargs="*", help="methods, settings too (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="networks (default: 3)")
     parser.add_argument("--frames", type=int, default=2, help="frames in RTL (default: 2)")
     parser.add_argument("--no-synth", action="store_true", help="leave the area out")
+    parser.add_argument("--results", type=Path, help="JSON of what is measured already, kept up")
     parser.add_argument("--write", action="store_true", help="write docs/methods.md")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()
     if given.write and (given.methods or given.no_synth):
         parser.error("--write makes the whole table, with its areas")
-    results = [
-        measure(name, given.seeds, given.frames, not given.no_synth)
-        for name in given.methods or METHODS
-    ]
+    results = [kept_or_measured(name, given) for name in given.methods or METHODS]
     wrong = any(found["differences"] for found in results)
     text = "\n".join(page(results))
     print(json.dumps(results, indent=1) if given.json else text)
