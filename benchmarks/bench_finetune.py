@@ -58,18 +58,18 @@ class Task:
 TASKS = {
     "digits": Task(
         "Handwritten digits (1,347 images to train, 450 to test), networks of the zoo",
-        Options(epochs=20, shift=1, rate=5e-3),
-        Options(epochs=60, shift=1, rate=2e-2),
+        Options(epochs=20, shift=1, rate=5e-3, teacher=0.9),
+        Options(epochs=300, shift=1, rate=2e-2, teacher=0.9),
     ),
     "mnist1d": Task(
         "MNIST-1D (4,000 sequences to train, 1,000 to test), a CNN of three convolutions",
-        Options(epochs=10, shift=2, rate=5e-3),
-        Options(epochs=20, shift=2, rate=2e-2),
+        Options(epochs=20, shift=2, rate=5e-3, teacher=0.9),
+        Options(epochs=100, shift=2, rate=2e-2, teacher=0.9),
     ),
     "binary": Task(
         "Digits by the shape of the zoo's digits-binary (64-64-128-128), one bit throughout",
         Options(),
-        Options(epochs=60, shift=1, rate=2e-2),
+        Options(epochs=300, shift=1, rate=2e-2, teacher=0.9),
         ("bwnh/1",),
     ),
 }

@@ -6,6 +6,9 @@ Teacher and student have the same widths here, so that a standardisation of each
 place of the paper's regressor: it lets activations of one bit follow real ones.
 """
 # pyright: basic, reportMissingImports=false
+# Where PyTorch is installed, its modules have members of any type.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

@@ -7,6 +7,9 @@ keeps its integers, so that powers of two stay shifts; filters learn their scale
 between the factors is left out in training and chosen by the lowering.
 """
 # pyright: basic, reportMissingImports=false
+# Where PyTorch is installed, its modules have members of any type.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

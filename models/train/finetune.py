@@ -1,5 +1,8 @@
 """Fine-tuning: a compressed network trained on labelled data, and back to an exact program."""
 # pyright: basic, reportMissingImports=false
+# Where PyTorch is installed, its modules have members of any type.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 
@@ -113,7 +116,7 @@ def model_of(one: Draft) -> Model:
 
 def reals_of(one: Draft, x: NDArray[Any]) -> NDArray[np.float64]:
     """Inputs as the program sees them: rounded as at its border, in real numbers."""
-    return float(one.border.scale[0]) * one.border.quantise(x, one.edge)
+    return float(one.border.scale[0]) * one.border.quantise(x, one.edge).astype(np.float64)
 
 
 def _labels(y: Ints, x: NDArray[Any], network: Network) -> Tensor:

@@ -3,6 +3,9 @@
 The roundings between factors are left out in training and chosen by the lowering.
 """
 # pyright: basic, reportMissingImports=false
+# Where PyTorch is installed, its modules have members of any type.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

@@ -4,6 +4,9 @@ Arrays are channels last, as everywhere in the house.  A value carries the step 
 rounded, so that branches of unequal steps meet as the lowering has it (`Lowering.common`).
 """
 # pyright: basic, reportMissingImports=false
+# Where PyTorch is installed, its modules have members of any type.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

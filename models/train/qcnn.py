@@ -4,6 +4,9 @@ A word collects the gradients of all weights that chose it (as the shared weight
 Compression do, arXiv 1510.00149); its entries stay integers of one learned step.
 """
 # pyright: basic, reportMissingImports=false
+# Where PyTorch is installed, its modules have members of any type.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

@@ -4,6 +4,9 @@ Bengio, Leonard and Courville, arXiv 1308.3432; signs as in Hubara et al., arXiv
 the triangular slope of Bi-Real Net (arXiv 1808.00278) for activations.
 """
 # pyright: basic, reportMissingImports=false
+# Where PyTorch is installed, its modules have members of any type.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

@@ -7,6 +7,9 @@ clamp, and lo or hi outside.  The paper's factor 1/sqrt(n * hi) on it is left ou
 such factor away.  Ternary weights are integers of -1..1.
 """
 # pyright: basic, reportMissingImports=false
+# Where PyTorch is installed, its modules have members of any type.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

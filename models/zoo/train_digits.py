@@ -6,6 +6,9 @@ With -o it trains on the whole training part; the test images are used once, for
 is written into the metadata of the result.
 """
 # pyright: basic, reportMissingImports=false
+# Where PyTorch is installed, its modules have members of any type.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportIndexIssue=false, reportOperatorIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 
