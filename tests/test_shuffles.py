@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from bitwright.models.activations import PRelu
+from bitwright.models.compress.method import Compressed, method
+from bitwright.models.compress.problem import LayerProblem
+from bitwright.models.fixed import ProgramError, signed
 from bitwright.models.layers import (
     Add,
     AveragePool,
@@ -145,3 +148,27 @@ def test_a_selection_is_read_in_any_order():
     assert sum(isinstance(node.op, Dot) for node in program.nodes) == 2
     wanted, found = network(x), program.output_border.real(program(x))
     assert np.sqrt(((found - wanted) ** 2).mean() / wanted.var()) < 0.03
+
+
+@pytest.mark.parametrize("between", [[], [Relu()], [DepthwiseConv(np.ones((4, 1, 1)), np.ones(4))]])
+def test_given_weights_keep_their_order_and_so_refuse_shuffles(between):
+    layers = [channel_shuffle(4, 2), *between, Conv(normal(3, 1, 1, 4), normal(3))]
+    names = [f"n{number}" for number in range(len(layers))]
+    before = ["input", *names[:-1]]
+    nodes = tuple(Node(*one) for one in zip(names, layers, [(b,) for b in before], strict=True))
+    network = Network("shuffled", (3, 3, 4), nodes)
+    given = {names[-1]: Compressed(np.ones((3, 4), np.int64), signed(2), np.ones(3))}
+    with pytest.raises(ProgramError, match="shuffle"):
+        quantise(network, images(network), given=given)
+
+
+def test_trees_are_no_weights_to_be_given():
+    network = Network(
+        "one", (4, 3, 4), (Node("conv", Conv(normal(3, 1, 1, 4), normal(3)), ("input",)),)
+    )
+    hashed = method("maddness").start(
+        LayerProblem.data_free(network.nodes[0].layer.weights.reshape(3, 4)),  # type: ignore[attr-defined]
+        network.nodes[0].layer.weights.reshape(3, 4),  # type: ignore[attr-defined]
+    )
+    with pytest.raises(ProgramError, match="'conv': Hashed weights are found by calibration alone"):
+        quantise(network, images(network), given={"conv": hashed})
