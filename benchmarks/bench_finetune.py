@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -224,7 +223,7 @@ def main() -> int:
     if given.write and (given.methods or given.validate or len(given.tasks) < len(TASKS)):
         parser.error("--write makes the whole page, measured on test data")
     torch.set_num_threads(1)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
     results: list[dict[str, Any]] = []
     if given.results and given.results.exists():
         results = json.loads(given.results.read_text())

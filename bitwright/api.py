@@ -37,8 +37,7 @@ from bitwright.sim import kernels, pareto, rtl
 from bitwright.sim.compare import Placed, compare_designs, design_error
 from bitwright.sim.energy import ABOUT as ENERGY
 
-from . import dynamic, synthesis
-from . import search as searching
+from . import dynamic, searching, synthesis
 from .expected import Expected
 from .synthesis import AS_USUAL, Options, Subject
 

@@ -81,12 +81,13 @@ def _search(adders: Any) -> None:
     command.add_argument(
         "--among",
         metavar="METHOD,...",
+        type=_methods,
         default="int8,int4,ternary,bwnh2,bwnh",
         help="the methods; the first compresses the rest while one is tried (default: %(default)s)",
     )
     goal = command.add_mutually_exclusive_group(required=True)
     goal.add_argument(
-        "--accuracy", metavar="A", type=_probability, help="the cheapest with this share right"
+        "--accuracy", metavar="A", type=_share, help="the cheapest with this share right, 0 to 1"
     )
     goal.add_argument(
         "--most", metavar="N", type=_at_least(1), help="the most accurate that costs at most N"
@@ -260,9 +261,6 @@ def _command(
     return parser
 
 
-"""What `finetune` takes beside what `compress` does: see `models/train/finetune.py`."""
-
-
 def _network(parser: argparse.ArgumentParser, data: str) -> None:
     """Add a float network, its `data`, and the bits of activations."""
     parser.add_argument(
@@ -331,6 +329,27 @@ def _probability(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"a share from 0 to below 1 is expected, not {text}")
     return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"a share from 0 to 1 is expected, not {text}")
+    return value
+
+
+def _methods(text: str) -> list[str]:
+    """Methods at commas; their settings have commas too, and are no methods."""
+    found: list[str] = []
+    for part in text.split(","):
+        if found and "=" in part and ":" not in part:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
 
 
 def _assigned(text: str) -> tuple[str, str]:

@@ -30,6 +30,7 @@ TRAINING: dict[str, tuple[type, str]] = {
     "shift": (int, "images move by up to so many pixels (default: 0)"),
     "seed": (int, "the same seed gives the same program (default: 0)"),
 }
+"""What `finetune` takes beside what `compress` does: see `models/train/finetune.py`."""
 
 
 def check(args: argparse.Namespace) -> int:
@@ -68,14 +69,14 @@ def compress(args: argparse.Namespace) -> int:
 
 def search(args: argparse.Namespace) -> int:
     """Find the method of each layer."""
-    from . import api, search
+    from . import api, searching
     from .files import check_output, read_array, read_optional
 
     check_output(args.output, "--output")
     program, result = api.search(
         args.network,
         read_array(args.data, "--data"),
-        args.among.split(","),
+        args.among,
         labels=read_optional(args.labels, "--labels"),
         accuracy=args.accuracy,
         most=args.most,
@@ -86,7 +87,7 @@ def search(args: argparse.Namespace) -> int:
         progress=_progress,
     )
     api.save(program, args.output)
-    return _print(args, {"model": str(args.output), **result}, search.text(result))
+    return _print(args, {"model": str(args.output), **result}, searching.text(result))
 
 
 def finetune(args: argparse.Namespace) -> int:

@@ -24,6 +24,8 @@ from ..models.program import Program
 BITS = "bits"
 NEAR = 3
 """Mixtures that are measured beside the one that the front points to."""
+TRIES = 12
+"""Mixtures that are measured at most to find some within a cost."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Search:
         """Squared error of the scores relative to their spread; of classes, the share missed."""
         if scores.shape[1] == 1:
             return float((scores != self.wanted).mean())
-        return float(((scores - self.wanted) ** 2).mean() / self.wanted.var())
+        return float(((scores - self.wanted) ** 2).mean() / (self.wanted.var() or 1.0))
 
     @cached_property
     def base(self) -> Measured:
@@ -166,7 +168,7 @@ class Search:
         within = [mixture for mixture in self.front if mixture.cost <= most]
         # Sums of costs may be too low by a little: of the dearest, some that are really within.
         inside = 0
-        for mixture in reversed(within):
+        for mixture in within[: -TRIES - 1 : -1]:
             found = self.measure(dict(mixture.methods))
             inside += found is not None and found.cost <= most
             if inside == NEAR:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from .store import Store, Stored, chunks
 Floats = NDArray[np.float64]
 
 SAMPLES_MAX = 1 << 18
+KINDS = (np.int8, np.uint8, np.int16, np.int32, np.int64)
+"""In what activations are kept, the narrowest that holds them."""
 CLIPPINGS = np.linspace(0.1, 1, 46)
 
 
@@ -50,7 +53,7 @@ class Calibration:
 
     def keep(self, name: str, edge: Edge, values: Callable[[slice], Ints], *beside: str) -> None:
         """Keep an edge whose `values` are asked for part by part, each with those `beside` it."""
-        kind = np.result_type(*map(np.min_scalar_type, (edge.grid.lo, edge.grid.hi)))
+        kind = np.dtype(next(k for k in KINDS if _holds(k, edge.grid)))
         self.edges[name] = edge
         stored = self.store.reserve((self.frames, *edge.shape), kind)
         for part in self.chunks(name, *beside):
@@ -70,16 +73,25 @@ class Calibration:
             self.keep(name, edge, lambda part: self.values(name, part), *inputs)
         return name
 
-    def samples(self, name: str, real: Callable[[Ints], Floats], run: int = 1) -> Floats:
-        """Every k-th run of the numbers that `real` makes of an edge, (R, run), at most 2**18."""
-        elements = self.edges[name].elements
-        step = -(-self.frames * elements // SAMPLES_MAX)
+    def samples(self, name: str, real: Callable[[Ints], Floats]) -> Floats:
+        """Every k-th position of what `real` makes of an edge, (R, C), about 2**18 numbers in all.
+
+        Whole positions: a stride over single numbers would meet some channels alone.
+        """
+        edge = self.edges[name]
+        positions = edge.elements // edge.channels
+        step = -(-self.frames * edge.elements // SAMPLES_MAX)
         found: list[Floats] = []
         for part in self.chunks(name):
-            rows = real(self.values(name, part)).reshape(-1, run)
+            rows = real(self.values(name, part)).reshape(-1, edge.channels)
             # A copy, lest the view hold the whole chunk.
-            found.append(rows[-(part.start * elements // run) % step :: step].copy())
+            found.append(rows[-(part.start * positions) % step :: step].copy())
         return np.concatenate(found)
+
+
+def _holds(kind: type[np.integer[Any]], grid: Grid) -> bool:
+    limits = np.iinfo(kind)
+    return limits.min <= grid.lo and grid.hi <= limits.max
 
 
 def best_step(samples: Floats, grid: Grid) -> float:

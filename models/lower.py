@@ -92,9 +92,9 @@ def lowered(
     """Everything that `quantise` finds, the rounding of the scores left out."""
     if not 2 <= activation_bits <= 8:
         raise ProgramError(f"activations take 2 to 8 bits, not {activation_bits}")
-    plain, data = fold_batch_norm(network, given), network.accept(data)
-    folded = sink_shuffles(plain)
-    check_given(folded, given, folded is not plain)
+    sunk, data = sink_shuffles(network), network.accept(data)
+    folded = fold_batch_norm(sunk, given)
+    check_given(folded, given, sunk is not network)
     _ = folded.run(data[:1], INPUT)  # refuses a wrong shape or type
     if not _usable(folded, data):
         raise ProgramError("calibration takes finite inputs that are not all 0; give it real ones")

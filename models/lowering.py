@@ -29,7 +29,7 @@ from .activations import LARGEST, Clip
 from .border import IDENTITY, Border
 from .calibration import Calibration, Floats, best_argument_step, best_step
 from .compress.method import Method, Sums, Weight
-from .fixed import Grid, signed, unsigned
+from .fixed import Grid, ProgramError, signed, unsigned
 from .layers import Activation, Relu, Slide
 from .network import Network, Node
 from .ops.table import ENTRIES_MAX
@@ -165,7 +165,7 @@ class Lowering:
         assert value.function is not None
         grid = signed(min(bits + ARGUMENT_BITS, ARGUMENT_BITS_MAX))
         bare = Pending(value.node, value.scale, value.offset, f"{value.label}_argument")
-        rows = self.calibration.samples(bare.node, bare.real, self.edge(bare).channels)
+        rows = self.calibration.samples(bare.node, bare.real)
         step = best_argument_step(rows, grid, value.function)
         found = self.pending(self.round(bare, step, grid), value.label)
         return replace(found, function=value.function)
@@ -183,6 +183,11 @@ class Lowering:
         """The same activations in steps of `step`."""
         if value.scale == step:
             return value
+        if self.edge(value).step == 2:
+            raise ProgramError(
+                f"{label.partition('_input')[0]!r} joins signs of {value.scale:g} with values in "
+                f"steps of {step:g}, in which they are none; give both sides one step"
+            )
         return self.round(self.pending(value, label), step, self.edge(value).grid)
 
     def pending(self, value: Ready, label: str, share: float = 1.0) -> Pending:
@@ -212,7 +217,8 @@ class Lowering:
         if isinstance(value, Ready):
             return value
         grid = signed(OUTPUT_BITS)
-        parts = self.calibration.kept[value.node].parts()
+        known = self.calibration
+        parts = (known.values(value.node, part) for part in known.chunks(value.node))
         largest = max(float(np.abs(value.real(part)).max()) for part in parts)
         return self.round(value, 2.0 ** frexp(OUTPUT_HEADROOM * largest / grid.hi)[1], grid)
 

@@ -93,11 +93,25 @@ def passing(layer: Layer, shuffle: Select, pixels: tuple[int, ...]) -> tuple[Lay
 
 @passing.register
 def _(
-    layer: layers.Activation | layers.MaxPool | layers.AveragePool | layers.GlobalAveragePool,
+    layer: layers.MaxPool | layers.AveragePool | layers.GlobalAveragePool | layers.Pad,
     shuffle: Select,
     pixels: tuple[int, ...],
 ) -> tuple[Layer, Select]:
     return layer, shuffle
+
+
+@passing.register
+def _(
+    layer: layers.Activation, shuffle: Select, pixels: tuple[int, ...]
+) -> tuple[Layer, Select] | None:
+    # One with arrays may treat channels unequally.
+    return None if type(layer).ranks else (layer, shuffle)
+
+
+@passing.register
+def _(layer: layers.BatchNorm, shuffle: Select, pixels: tuple[int, ...]) -> tuple[Layer, Select]:
+    back = np.argsort(shuffle.channels)
+    return replace(layer, **{name: getattr(layer, name)[back] for name in layer.ranks}), shuffle
 
 
 @passing.register

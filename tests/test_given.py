@@ -10,7 +10,17 @@ import pytest
 from bitwright.models.activations import Quantize, Sign, Silu
 from bitwright.models.compress.method import Compressed
 from bitwright.models.fixed import BINARY, ProgramError, signed
-from bitwright.models.layers import BatchNorm, Conv, Dense, DepthwiseConv, Flatten, MaxPool, Relu
+from bitwright.models.layers import (
+    Add,
+    BatchNorm,
+    Conv,
+    Dense,
+    DepthwiseConv,
+    Flatten,
+    MaxPool,
+    Pad,
+    Relu,
+)
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network, Node
 from bitwright.models.ops import Dot, Requantise, Thresholds
@@ -177,3 +187,25 @@ def test_bad_roundings_are_refused(make, wanted):
     with pytest.raises(ProgramError) as caught:
         make()
     assert str(caught.value) == wanted
+
+
+def test_signs_of_unequal_steps_do_not_join():
+    conv = Conv(np.full((2, 1, 1, 3), 0.1), np.full(2, -2.0))
+    nodes = (
+        Node("a", conv, ("input",)),
+        Node("left", Sign(0.5), ("a",)),
+        Node("right", Sign(1.0), ("a",)),
+        Node("sum", Add(), ("left", "right")),
+    )
+    network = Network("joined", INPUTS.shape[1:], nodes, (0, 16))
+    with pytest.raises(ProgramError, match=r"'sum' joins signs of 0\.5 with values in steps of 1,"):
+        quantise(network, INPUTS, "int8")
+
+
+def test_a_network_may_end_in_what_is_never_kept():
+    conv = Conv(np.full((2, 1, 1, 3), 0.1), np.full(2, -2.0))
+    norm = BatchNorm(*(np.ones(2) for _ in range(4)))
+    network = chain(conv, Relu(), Pad((1, 1, 1, 1)), norm)
+    program = quantise(network, INPUTS, "int8")
+    found = program.output_border.real(program(INPUTS))
+    assert np.abs(found - network(INPUTS.astype(float))).max() < 0.1

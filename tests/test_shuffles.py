@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -10,13 +12,16 @@ from bitwright.models.compress.method import Compressed, method
 from bitwright.models.compress.problem import LayerProblem
 from bitwright.models.fixed import ProgramError, signed
 from bitwright.models.layers import (
+    Activation,
     Add,
     AveragePool,
+    BatchNorm,
     Conv,
     Dense,
     DepthwiseConv,
     Flatten,
     GlobalAveragePool,
+    Pad,
     Relu,
     Select,
 )
@@ -57,6 +62,64 @@ def shufflenet(groups: int = 2, channels: int = 4, middle: int = 6) -> Network:
             Node("scores", Dense(normal(3, 6 * channels), normal(3)), ("flat",)),
         ),
     )  # fmt: skip
+
+
+def reorders(node) -> bool:
+    """Whether a node is a product that does nothing but pick channels."""
+    if not isinstance(node.op, Dot):
+        return False
+    return bool(
+        (np.sort(node.op.weights, 1)[:, -1] == 1).all() and (node.op.weights != 0).sum(1).max() == 1
+    )
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [BatchNorm(*(np.arange(1.0, 7) * k for k in (1, -2, 3, 4))), Relu()],
+        [Pad((1, 0, 0, 1))],
+        [PRelu(np.arange(6.0)), AveragePool((2, 2), (1, 1))],
+    ],
+    ids=["normalised", "padded", "averaged"],
+)
+def test_what_treats_channels_alone_is_passed(between):
+    layers = [
+        Conv(normal(6, 1, 1, 4), normal(6)), channel_shuffle(6, 3), *between,
+        Conv(normal(3, 2, 2, 6), normal(3)),
+    ]  # fmt: skip
+    nodes = [Node(f"n{k}", one, (f"n{k - 1}" if k else "input",)) for k, one in enumerate(layers)]
+    network = Network("passed", (4, 3, 4), tuple(nodes))
+    x = images(network)
+    assert np.allclose(sink_shuffles(network)(x), network(x))
+    program = quantise(network, x, "int8")
+    assert not any(map(reorders, program.nodes))
+    found = program.output_border.real(program(x))
+    assert np.abs(found - network(x)).max() < 0.1 * network(x).std()
+
+
+def test_a_product_that_picks_channels_is_seen_where_nothing_takes_the_shuffle():
+    nodes = (
+        Node("conv", Conv(normal(6, 1, 1, 4), normal(6)), ("input",)),
+        Node("end", channel_shuffle(6, 3), ("conv",)),
+    )
+    network = Network("open", (4, 3, 4), nodes)
+    assert any(map(reorders, quantise(network, images(network), "int8").nodes))
+
+
+def test_an_activation_of_ones_own_with_channels_is_not_passed():
+    @dataclass(frozen=True, eq=False)
+    class Lifted(Activation):
+        lift: np.ndarray
+        ranks = {"lift": 1}  # noqa: RUF012
+
+        def __call__(self, *xs):
+            return xs[0] + self.lift
+
+    layers = [channel_shuffle(4, 2), Lifted(np.arange(4.0)), Conv(normal(3, 1, 1, 4), normal(3))]
+    nodes = [Node(f"n{k}", one, (f"n{k - 1}" if k else "input",)) for k, one in enumerate(layers)]
+    network = Network("own", (2, 2, 4), tuple(nodes))
+    x = images(network)
+    assert np.allclose(sink_shuffles(network)(x), network(x))
 
 
 def images(network: Network, frames: int = 40):
@@ -126,10 +189,7 @@ def test_many_groups_share_a_product_in_any_order(weights: str):
     a, b = (one.output_border.real(one(y)) for one, y in ((program, x), (other, x[..., order])))
     # The same problems: each group sees the same channels, but its sums round at the same scale.
     assert np.allclose(a, b, atol=0.02 * np.abs(b).max())
-    assert not any(
-        isinstance(node.op, Dot) and np.array_equal(node.op.weights, np.eye(40))
-        for node in program.nodes
-    )
+    assert not any(map(reorders, program.nodes))
 
 
 def test_a_selection_is_read_in_any_order():

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from bitwright.models import store
+from bitwright.models.activations import Clip
+from bitwright.models.calibration import Calibration
+from bitwright.models.fixed import Grid
 from bitwright.models.layers import Conv, Flatten, Relu
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network, Node
+from bitwright.models.program import Edge, define
 from bitwright.models.store import Store, chunks
+from bitwright.sim import kernels
 
 
 @pytest.mark.parametrize("memory", [1 << 20, 64], ids=["in memory", "in a file"])
@@ -74,3 +79,31 @@ def test_a_file_changes_nothing(monkeypatch):
     whole = quantise(network, x, "bwnh").digest
     monkeypatch.setattr(store, "MEMORY", 1)
     assert quantise(network, x, "bwnh").digest == whole
+
+
+def test_every_channel_has_a_say_in_the_step_of_activations():
+    """As many images as make the stride of the samples a multiple of the channels."""
+    rng = np.random.default_rng(4)
+    weights = rng.normal(size=(16, 1, 1, 1))
+    weights[0] /= 100
+    layers = {
+        "conv": Conv(weights, np.zeros(16)),
+        "clip": Clip(-100.0, 100.0),
+        "sum": Conv(rng.normal(size=(1, 1, 1, 16)), np.zeros(1)),
+    }
+    names = ["input", *layers]
+    nodes = [Node(n, layers[n], (before,)) for before, n in zip(names, layers, strict=False)]
+    network = Network("quiet", (64, 64, 1), tuple(nodes))
+    x = rng.normal(size=(64, *network.input_shape))
+    program = quantise(network, x, "int8", execute=kernels.execute)
+    found = program.output_border.real(kernels.run(program, x[:4]))
+    assert np.abs(found - network(x[:4])).mean() < 0.1 * network(x[:4]).std()
+
+
+def test_accumulators_beyond_32_bits_are_kept_as_integers():
+    edge = Edge.of((2, 1), Grid(-1, 1 << 60))
+    calibration = Calibration(define, 1)
+    value = np.array([[[(1 << 53) + 1], [-1]]])
+    calibration.keep("wide", edge, lambda part: value[part])
+    assert np.array_equal(calibration.values("wide", slice(None)), value)
+    assert calibration.kept["wide"].dtype == np.int64

@@ -31,7 +31,8 @@ LEAST = 2.0**-10
 class Signs(Form):
     """scale[n] * sum_m factors[n, m] * sign(latent[n, m, s]); one base where there are no `Bases`.
 
-    Latent weights start with root mean square 1 / REACH, and stop at 1 as in arXiv 1602.02830.
+    Latent weights start with root mean square 1 / REACH, and are clipped at 1 after each step
+    (arXiv 1602.02830): beyond, no gradient would bring them back.
     """
 
     def __init__(self, weight: Compressed | Bases, real: Floats):
@@ -46,6 +47,9 @@ class Signs(Form):
     def dense(self) -> Tensor:
         whole = (self.factors[:, :, None] * signs(self.latent)).sum(1)
         return self.scale()[:, None] * whole
+
+    def clip(self) -> None:
+        self.latent.data.clamp_(-1, 1)
 
     def weight(self) -> Weight:
         found, scale = integers(signs(self.latent)), floats(self.scale())

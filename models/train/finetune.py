@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -79,10 +80,11 @@ def finetune(
     take `activation_bits` (1 to 8).  The same seed gives the same program on one machine.
     """
     tell = progress or (lambda _: None)
-    x = network.accept(x)
+    frames = network.accept(x)
+    _ = _labels(y, frames, network)  # before the long part
     tell(f"{network.name}: compressing by {weights}")
     first = draft(network, x, weights, activation_bits, execute, mixed)
-    trained = train(first, network, x, y, options, tell)
+    trained = train(first, network, frames, y, options, tell)
     program = trained.program(x, weights, execute, mixed)
     return replace(program, metadata={**program.metadata, "finetuning": asdict(options)})
 
@@ -102,11 +104,24 @@ def train(
         teacher = Model(fold_batch_norm(network), {}).float().eval().requires_grad_(False)
         reals = torch.from_numpy(reals_of(first, x)).float()
         student.float()
-        _Training(student, teacher, options, progress or (lambda _: None)).run(reals, labels)
+        run = _Training(student, teacher, options, progress or (lambda _: None))
+        with deterministic():
+            run.run(reals, labels)
         student.double()
-        settle(student, reals.double())
+        settle(student, reals)
     found, weights = student.result()
     return replace(first, network=found, weights=weights)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Sums in one order inside, whatever the number of threads."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def model_of(one: Draft) -> Model:
@@ -145,6 +160,11 @@ class _Training:
             for name in student.network.shapes
             if name.endswith("_rounded") and name.removesuffix("_rounded") in teacher.parts
         ]
+        if options.hint and not self.pairs:
+            raise ProgramError(
+                "hints compare rounded activations inside the network, and it has none; leave the "
+                "hint at 0"
+            )
         self.rng = torch.Generator().manual_seed(options.seed)
 
     def run(self, x: Tensor, y: Tensor) -> None:
@@ -162,8 +182,14 @@ class _Training:
                 loss = self.loss(shifted(x[part], options.shift, self.rng), y[part])
                 loss.backward()
                 optimiser.step()
+                self.student.clip()
                 schedule.step()
                 total += float(loss.detach()) / parts
+            if not np.isfinite(total):
+                raise ProgramError(
+                    f"training diverged in epoch {epoch + 1}, at a rate of {options.rate:g}; "
+                    "lower the rate"
+                )
             if time.monotonic() - told > TELL_SECONDS or epoch == options.epochs - 1:
                 told = time.monotonic()
                 self.tell(f"epoch {epoch + 1} of {options.epochs}: loss {total:.4f}")

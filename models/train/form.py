@@ -39,6 +39,9 @@ class Form(nn.Module):
     def dense(self) -> Tensor:
         """The compressed weights (N, S), with gradients."""
 
+    def clip(self) -> None:
+        """Bring latent weights back to where their gradients live; called after each step."""
+
     @abstractmethod
     def weight(self) -> Weight:
         """The exact weights as they are now."""

@@ -25,8 +25,8 @@ from ..activations import Clip, Quantize, Sign
 from ..compress.method import Weight
 from ..fixed import Grid, ProgramError
 from ..layers import Layer, Slide
-from ..network import INPUT, Linear, Network
-from .form import Positive, floats, form, rms, tensor
+from ..network import INPUT, Linear, Network, Node
+from .form import floats, form, rms, tensor
 from .straight import activation_signs, rounded
 from .uniform import Rounding
 
@@ -63,12 +63,7 @@ class Model(nn.Module):
         # Nodes may be called as members of a module are: PyTorch sees the parts without names.
         self.parts: dict[str, Part] = {}
         for node in network.nodes:
-            weight = weights.get(node.name)
-            if weight is None:
-                self.parts[node.name] = part(node.layer)
-            else:
-                assert isinstance(node.layer, Linear)
-                self.parts[node.name] = Weighted(node.layer, weight)
+            self.parts[node.name] = _part(node, weights)
         self.all = nn.ModuleList(self.parts.values())
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -79,6 +74,12 @@ class Model(nn.Module):
             values[node.name] = self.parts[node.name](*(values[name] for name in node.inputs))
         return {name: value.x for name, value in values.items()}
 
+    def clip(self) -> None:
+        """Bring latent weights back to where their gradients live."""
+        for one in self.parts.values():
+            if isinstance(one, Weighted):
+                one.form.clip()
+
     def result(self) -> tuple[Network, dict[str, Weight]]:
         """The network as it is now, and its exact weights."""
         nodes = [replace(node, layer=self.parts[node.name].layer()) for node in self.network.nodes]
@@ -86,6 +87,18 @@ class Model(nn.Module):
             name: one.form.weight() for name, one in self.parts.items() if isinstance(one, Weighted)
         }
         return replace(self.network, nodes=tuple(nodes)), weights
+
+
+def _part(node: Node, weights: Mapping[str, Weight]) -> Part:
+    """The part of a node: trainable weights, a norm behind them, or what its layer says."""
+    weight = weights.get(node.name)
+    if weight is not None:
+        assert isinstance(node.layer, Linear)
+        return Weighted(node.layer, weight)
+    # Only behind trained weights: any other is a fixed function of the user's network.
+    if isinstance(node.layer, layers.BatchNorm) and node.inputs[0] in weights:
+        return Norm(node.layer)
+    return part(node.layer)
 
 
 class Plain(Part):
@@ -170,18 +183,11 @@ class Rounded(Part):
 
 
 class Signed(Part):
-    """A sign with a learned step."""
-
-    def __init__(self, layer: Sign):
-        super().__init__(layer)
-        self.step = Positive(layer.step)
+    """A sign; its step stays, as the scales of the weights that read it are trained."""
 
     def forward(self, *values: Value) -> Value:
-        step = self.step()
+        step = values[0].x.new_tensor(self.start.step)
         return Value(step * activation_signs(values[0].x), step)
-
-    def layer(self) -> Layer:
-        return replace(self.start, step=float(self.step().detach().double()))
 
 
 class Joined(Part):
@@ -208,7 +214,6 @@ def part(layer: Layer) -> Part:
 
 
 part.register(Linear, Fixed)
-part.register(layers.BatchNorm, Norm)
 part.register(Quantize, Rounded)
 part.register(Sign, Signed)
 part.register(layers.Add, Joined)
@@ -231,6 +236,11 @@ def compute(layer: Layer, x: Tensor) -> Tensor:
         f"fine-tuning knows no {type(layer).__name__}; register one with "
         "bitwright.models.train.model.compute, or compress this network without fine-tuning"
     )
+
+
+@compute.register
+def _(layer: layers.BatchNorm, x: Tensor) -> Tensor:
+    return x * tensor(layer.factor).to(x) + tensor(layer.term).to(x)
 
 
 @compute.register

@@ -104,7 +104,7 @@ def _stated(lowering: Lowering, node: Node, bits: int) -> list[Node]:
         assert isinstance(value, Pending)
         found = [replace(node, layer=_with_bias(node, value))]
         if inner:
-            found.append(Node(f"{node.name}_norm", _norm(lowering, value), ()))
+            found.append(Node(f"{node.name}_norm", _norm(lowering, value, bits), ()))
     if rounded and label == node.name:
         assert isinstance(value, Pending)
         found.append(Node(f"{node.name}_rounded", _rounding(lowering, value, bits), ()))
@@ -135,11 +135,17 @@ def _with_bias(node: Node, value: Pending) -> Linear:
     return replace(layer, weights=layer.weights.astype(np.float64), bias=value.offset)
 
 
-def _norm(lowering: Lowering, value: Pending) -> BatchNorm:
-    """The identity, with the statistics of the responses on the calibration data."""
-    rows = lowering.calibration.samples(value.node, value.real, len(value.scale))
+def _norm(lowering: Lowering, value: Pending, bits: int) -> BatchNorm:
+    """The identity, with the statistics of the responses on the calibration data.
+
+    In front of signs it is a positive multiple, of root mean square 1 over the channels: their
+    gradients live within -1..1.
+    """
+    rows = lowering.calibration.samples(value.node, value.real)
     mean, variance = rows.mean(0), rows.var(0)
-    return BatchNorm(np.sqrt(variance + EPSILON), mean, mean, variance, EPSILON)
+    deviation = np.sqrt(variance + EPSILON)
+    unit = float(np.sqrt((deviation**2).mean())) if bits == 1 else 1.0
+    return BatchNorm(deviation / unit, mean / unit, mean, variance, EPSILON)
 
 
 def _rounding(lowering: Lowering, value: Pending, bits: int) -> Quantize | Sign:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from .model import Model, Norm
 
-FRAMES = 4096
-"""The most frames whose statistics count, the first ones."""
+FRAMES = 1024
+"""About the most frames whose statistics count, drawn evenly from all."""
 
 
 def settle(model: Model, x: Tensor) -> None:
@@ -22,7 +22,7 @@ def settle(model: Model, x: Tensor) -> None:
         norm.settling = True
     model.train()
     with torch.no_grad():
-        model(x[:FRAMES])
+        model(x[:: -(-len(x) // FRAMES)].double())
     model.eval()
     for norm in norms:
         norm.settling = False

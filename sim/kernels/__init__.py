@@ -14,6 +14,7 @@ import numpy as np
 
 from ...models.fixed import Ints
 from ...models.program import INPUT, Edge, Op, Program
+from ...models.store import chunks
 from . import add as add
 from . import concatenate as concatenate
 from . import depthwise_dot as depthwise_dot
@@ -82,9 +83,18 @@ def _steps(program: Program) -> tuple[Step, ...]:
 
 def run(program: Program, x: Array) -> Ints:
     """Compute a program's output by kernels: (N, *shape) integers or floats in, int64 out."""
-    values = {INPUT: program.check_input(x).astype(storage(program.input))}
-    for step in _steps(program):
+    x = program.check_input(x).astype(storage(program.input))
+    steps = _steps(program)
+    largest = max(program.edges[step.name].elements for step in steps)
+    parts = [_run(steps, x[part]) for part in chunks(len(x), largest)]
+    return np.concatenate(parts).astype(np.int64) if parts else program(x)
+
+
+def _run(steps: tuple[Step, ...], x: Array) -> Array:
+    """The output for a few frames; what is read no more is freed."""
+    values = {INPUT: x}
+    for step in steps:
         values[step.name] = step.kernel(*(values[name] for name in step.inputs))
         for name in step.last:
             del values[name]
-    return values[program.nodes[-1].name].astype(np.int64)
+    return values[steps[-1].name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from bitwright.codegen.search import BITS, Measured, Search
 from bitwright.hw.cost import RESOURCES
 from bitwright.models.compress.method import method
 from bitwright.models.fixed import ProgramError
+from bitwright.models.layers import ArgMax
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network
 from bitwright.models.program import Program
+from bitwright.models.store import chunks
 from bitwright.models.weights import linear_layers
 from bitwright.sim import kernels
 
@@ -42,7 +45,16 @@ def prepare(
         method(name)
     # Read once, for all the programs: the layout is the model's own, or channels last.
     frames = network.accept(data)
-    wanted = network(frames).reshape(len(frames), -1)
+    if not len(frames):
+        raise ProgramError("a search measures on data, and there is no input; give some")
+    # Scores of classes are many numbers, and their largest is one.
+    if (prod(network.shapes[network.output]) == 1) != isinstance(network.nodes[-1].layer, ArgMax):
+        raise ProgramError(
+            f"a search counts right classes, and network {network.name!r} gives none: its output "
+            f"is {network.shapes[network.output]}; compress it with one method"
+        )
+    parts = chunks(len(frames), sum(map(prod, network.shapes.values())))
+    wanted = np.concatenate([network(frames[part]) for part in parts]).reshape(len(frames), -1)
     if labels is not None and labels.shape != (len(frames),):
         raise ProgramError(
             f"labels are one class per input, of shape ({len(frames)},), not {labels.shape}"
