@@ -227,6 +227,28 @@ def test_a_draft_starts_at_the_post_training_program(name):
     assert one.metadata == other.metadata
 
 
+@pytest.mark.parametrize("bits", [3, 8])
+def test_a_value_that_is_rounded_and_folded_is_not_rounded_twice(bits):
+    """A residual branch reads the rounded value, and the relu beside it the sums themselves."""
+    rng = np.random.default_rng(3)
+    nodes = (
+        Node("stem", Conv(rng.normal(size=(4, 1, 1, 1)), rng.normal(size=4)), ("input",)),
+        Node("relu", Relu(), ("stem",)),
+        Node("deep", Conv(rng.normal(size=(4, 1, 1, 4)), rng.normal(size=4)), ("relu",)),
+        Node("sum", Add(), ("deep", "stem")),
+        Node("flat", Flatten(), ("sum",)),
+        Node("scores", Dense(rng.normal(size=(4, 144)), rng.normal(size=4)), ("flat",)),
+    )
+    floats = Network("forked", (6, 6, 1), nodes, (0, 16))
+    x, _ = data()
+    one, other = draft(floats, x, "int8", bits), quantise(floats, x, "int8", bits)
+    found = one.program(x, "int8", None, {})
+    reals = [p.output_border.real(p(x)) for p in (found, other)]
+    assert np.abs(reals[0] - reals[1]).max() < 0.01 * reals[1].std()
+    (folded,) = (node for node in one.network.nodes if node.name == "relu")
+    assert folded.inputs == ("stem_norm",)
+
+
 def test_training_helps_and_repeats_itself(tmp_path):
     x, y = data(256)
     floats = network(np.random.default_rng(1))

@@ -73,15 +73,17 @@ def draft(
     if not 1 <= bits <= 8:
         raise ProgramError(f"activations take 1 to 8 bits, not {bits}")
     lowering = lowered(network, data, weights, max(bits, BITS_LEAST), execute, mixed)
-    nodes, ends = list[Node](), {INPUT: INPUT}
+    # What stands for a value: rounded, and before that for the functions that are folded into it.
+    nodes, ends, raw = list[Node](), {INPUT: INPUT}, {INPUT: INPUT}
     for node in lowering.network.nodes:
-        ends[node.name] = ends[node.inputs[0]]
+        sources = tuple((raw if _folds(lowering, node) else ends)[name] for name in node.inputs)
+        ends[node.name] = raw[node.name] = sources[0]
         for one in _stated(lowering, node, bits):
-            inputs = tuple(ends[name] for name in node.inputs)
-            if one.name != node.name:
-                inputs = (ends[node.name],)
+            inputs = sources if one.name == node.name else (ends[node.name],)
             nodes.append(replace(one, inputs=inputs))
             ends[node.name] = one.name
+            if one.name != f"{node.name}_rounded":
+                raw[node.name] = one.name
     names = {node.name for node in nodes if isinstance(node.layer, Linear)}
     return Draft(
         replace(lowering.network, nodes=tuple(nodes)),
@@ -90,6 +92,15 @@ def draft(
         lowering.border,
         bits,
     )
+
+
+def _folds(lowering: Lowering, node: Node) -> bool:
+    """Whether a layer is folded with what it reads into one rounding (see `lower.py`)."""
+    read = lowering.values[node.inputs[0]]
+    if not isinstance(read, Pending) or not isinstance(node.layer, Activation | BatchNorm | ArgMax):
+        return False
+    clamps = isinstance(node.layer, Activation) and limits(node.layer) is not None
+    return read.function is None or (clamps and limits(read.function) is not None)
 
 
 def _stated(lowering: Lowering, node: Node, bits: int) -> list[Node]:
