@@ -16,7 +16,7 @@ from datetime import date
 
 import numpy as np
 
-from bitwright.api import top_1
+from bitwright.expected import top_1
 from bitwright.models import zoo
 from bitwright.models.lower import quantise
 from bitwright.models.zoo import digits

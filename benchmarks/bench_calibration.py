@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 
@@ -69,8 +70,8 @@ def measure(images: int, weights: str) -> dict[str, float]:
 
 def resident() -> float:
     """Megabytes of this process that lie in memory."""
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * resource.getpagesize() / MEGA
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * resource.getpagesize() / MEGA
 
 
 def main() -> None:
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.one:
+    if given.one is not None:
         print(json.dumps(measure(given.one, given.weights)))
         return
     rows = []

@@ -30,7 +30,7 @@ import sequences
 import torch
 from bench_methods import METHODS as ALL
 
-from bitwright.api import top_1
+from bitwright.expected import top_1
 from bitwright.models import zoo
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network
@@ -220,9 +220,11 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/finetune.md")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     given = parser.parse_args()
-    if given.write and (given.methods or given.validate or len(given.tasks) < len(TASKS)):
-        parser.error("--write makes the whole page, measured on test data")
-    torch.set_num_threads(1)
+    if not 1 <= given.seeds <= len(zoo.SEEDS):
+        parser.error(f"--seeds is from 1 to {len(zoo.SEEDS)}, the float networks that there are")
+    part = given.methods or len(given.tasks) < len(TASKS) or given.seeds < len(zoo.SEEDS)
+    if given.write and (part or given.validate):
+        parser.error("--write makes the whole page, of all seeds, measured on test data")
     torch.set_num_threads(1)
     results: list[dict[str, Any]] = []
     if given.results and given.results.exists():

@@ -38,7 +38,7 @@ from bitwright.sim.compare import Placed, compare_designs, design_error
 from bitwright.sim.energy import ABOUT as ENERGY
 
 from . import dynamic, searching, synthesis
-from .expected import Expected
+from .expected import Expected, check_classes, top_1
 from .synthesis import AS_USUAL, Options, Subject
 
 Array = NDArray[Any]
@@ -319,6 +319,8 @@ def compress(
     if data is None:
         raise ProgramError("compression needs calibration data; give inputs of the network")
     floats = float_network(network)
+    if labels is not None:
+        check_classes(floats)
     program = quantise(floats, data, weights, activations, kernels.execute, mixed)
     if labels is None:
         return program
@@ -360,17 +362,6 @@ def search(
     else:
         raise ProgramError("a search goes for an accuracy or for a cost; give one of them")
     return found.program, searching.describe(found, prepared, minimise)
-
-
-def top_1(outputs: Array, labels: Array) -> float:
-    """The share of rows whose largest value (the first of equals) stands at the label."""
-    scores = outputs.reshape(len(outputs), -1)
-    if labels.shape != (len(scores),):
-        raise ProgramError(
-            f"labels are one class per input, of shape ({len(scores)},), not {labels.shape}"
-        )
-    best = scores.argmax(1) if scores.shape[1] > 1 else scores[:, 0]
-    return float((best == labels).mean())
 
 
 def float_network(network: Network | str | Path) -> Network:

@@ -87,7 +87,10 @@ def _search(adders: Any) -> None:
     )
     goal = command.add_mutually_exclusive_group(required=True)
     goal.add_argument(
-        "--accuracy", metavar="A", type=_share, help="the cheapest with this share right, 0 to 1"
+        "--accuracy",
+        metavar="A",
+        type=_share(last=True),
+        help="the cheapest with this share right",
     )
     goal.add_argument(
         "--most", metavar="N", type=_at_least(1), help="the most accurate that costs at most N"
@@ -161,7 +164,7 @@ def _simulate(adders: Any) -> None:
     command.add_argument(
         "--stall",
         metavar="P",
-        type=_probability,
+        type=_share(last=False),
         default=0.0,
         help="share of cycles in which source and sink pause (default: 0)",
     )
@@ -321,24 +324,20 @@ def _at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
-def _probability(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"a share from 0 to below 1 is expected, not {text}")
-    return value
+def _share(last: bool) -> Callable[[str], float]:
+    """Return a parser of shares from 0 to 1, which itself is taken where it is the `last`."""
 
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not (0 <= value < 1 or (last and value == 1)):
+            end = "1" if last else "below 1"
+            raise argparse.ArgumentTypeError(f"a share from 0 to {end} is expected, not {text}")
+        return value
 
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"a share from 0 to 1 is expected, not {text}")
-    return value
+    return parse
 
 
 def _methods(text: str) -> list[str]:

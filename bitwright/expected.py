@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitwright.models.fixed import Ints, ProgramError
+from bitwright.models.layers import ArgMax
+from bitwright.models.network import Network
 from bitwright.models.ops import TopK
 from bitwright.models.program import Program
 
@@ -87,3 +90,28 @@ class Expected:
         alike = found[:, 0] == wanted[:, 0] if listed else found.argmax(1) == wanted.argmax(1)
         agreeing = int((alike & ~lost[:came].any(1)).sum())
         return {"agreeing": agreeing, "frames": len(self.values)}
+
+
+def check_classes(network: Network) -> None:
+    """Raise unless a network gives classes: scores, of which the largest is one, or its number."""
+    shape = network.shapes[network.output]
+    if (prod(shape) == 1) != isinstance(network.nodes[-1].layer, ArgMax):
+        raise ProgramError(
+            f"network {network.name!r} gives no classes that labels could name: its output is "
+            f"{shape}; leave the labels out"
+        )
+
+
+def classes(outputs: Array) -> Array:
+    """The class of each row: where its largest value (the first of equals) stands, or it alone."""
+    scores = outputs.reshape(len(outputs), -1)
+    return scores.argmax(1) if scores.shape[1] > 1 else scores[:, 0]
+
+
+def top_1(outputs: Array, labels: Array) -> float:
+    """The share of rows whose class is that of the labels (N,)."""
+    if labels.shape != (len(outputs),):
+        raise ProgramError(
+            f"labels are one class per input, of shape ({len(outputs)},), not {labels.shape}"
+        )
+    return float((classes(outputs) == labels).mean())

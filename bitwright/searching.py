@@ -16,7 +16,6 @@ from bitwright.codegen.search import BITS, Measured, Search
 from bitwright.hw.cost import RESOURCES
 from bitwright.models.compress.method import method
 from bitwright.models.fixed import ProgramError
-from bitwright.models.layers import ArgMax
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network
 from bitwright.models.program import Program
@@ -24,6 +23,7 @@ from bitwright.models.store import chunks
 from bitwright.models.weights import linear_layers
 from bitwright.sim import kernels
 
+from .expected import check_classes, classes, top_1
 from .text import table
 
 Cost = Callable[[Program], int | None]
@@ -47,19 +47,11 @@ def prepare(
     frames = network.accept(data)
     if not len(frames):
         raise ProgramError("a search measures on data, and there is no input; give some")
-    # Scores of classes are many numbers, and their largest is one.
-    if (prod(network.shapes[network.output]) == 1) != isinstance(network.nodes[-1].layer, ArgMax):
-        raise ProgramError(
-            f"a search counts right classes, and network {network.name!r} gives none: its output "
-            f"is {network.shapes[network.output]}; compress it with one method"
-        )
+    check_classes(network)
     parts = chunks(len(frames), sum(map(prod, network.shapes.values())))
     wanted = np.concatenate([network(frames[part]) for part in parts]).reshape(len(frames), -1)
-    if labels is not None and labels.shape != (len(frames),):
-        raise ProgramError(
-            f"labels are one class per input, of shape ({len(frames)},), not {labels.shape}"
-        )
-    classes = wanted.argmax(1) if wanted.shape[1] > 1 else wanted[:, 0]
+    known = classes(wanted) if labels is None else np.asarray(labels)
+    _ = top_1(wanted, known)  # refuses labels of another number
     return Search(
         layers=linear_layers(network),
         methods=list(dict.fromkeys(among)),
@@ -71,7 +63,7 @@ def prepare(
             len(frames), -1
         ),
         wanted=wanted,
-        labels=classes if labels is None else np.asarray(labels),
+        right=lambda scores: top_1(scores, known),
         tell=tell,
     )
 

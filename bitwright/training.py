@@ -14,7 +14,8 @@ from bitwright.models.train.finetune import Options
 from bitwright.models.train.finetune import finetune as train
 from bitwright.sim import kernels
 
-from .api import Array, float_network, top_1
+from .api import Array, float_network
+from .expected import check_classes, top_1
 
 AS_USUAL = Options()
 
@@ -36,6 +37,7 @@ def finetune(
     teacher.  The program's metadata holds its accuracy on the training data.
     """
     floats = float_network(network)
+    check_classes(floats)
     program = train(
         floats, data, labels, weights, activations, options, kernels.execute, mixed, progress
     )

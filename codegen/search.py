@@ -18,7 +18,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..models.fixed import Ints, ProgramError
+from ..models.fixed import ProgramError
 from ..models.program import Program
 
 BITS = "bits"
@@ -78,7 +78,7 @@ class Search:
 
     compress: a program by the method of each layer; cost: of a program, None where it has none;
     scores: outputs (N, C) of a program on the data, in the units of `wanted`, the float network's;
-    labels (N,): the classes that accuracy counts.
+    right: the share of scores whose class is right.
     """
 
     layers: Sequence[str]
@@ -87,9 +87,11 @@ class Search:
     cost: Callable[[Program], int | None]
     scores: Callable[[Program], NDArray[Any]]
     wanted: NDArray[Any]
-    labels: Ints
+    right: Callable[[NDArray[Any]], float]
     tell: Callable[[str], None] = lambda _: None
-    _known: dict[tuple[str, ...], Measured | None] = field(default_factory=dict, init=False)  # type: ignore[type-arg]
+    _known: dict[tuple[str, ...], Measured | None] = field(
+        default_factory=dict[tuple[str, ...], Measured | None], init=False
+    )
 
     def measure(self, methods: Mapping[str, str]) -> Measured | None:
         """Compress and measure a mixture, once; None where it has no cost."""
@@ -98,11 +100,8 @@ class Search:
             self.tell("compressing " + ", ".join(f"{k} {v}" for k, v in methods.items()))
             program = self.compress(methods)
             cost, scores = self.cost(program), self.scores(program)
-            found = scores.argmax(1) if scores.shape[1] > 1 else scores[:, 0]
-            accuracy, loss = float((found == self.labels).mean()), self._loss(scores)
-            self._known[key] = (
-                None if cost is None else Measured(methods, program, cost, loss, accuracy)
-            )
+            found = (self._loss(scores), self.right(scores))
+            self._known[key] = None if cost is None else Measured(methods, program, cost, *found)
         return self._known[key]
 
     def _loss(self, scores: NDArray[Any]) -> float:

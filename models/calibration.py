@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import ops
 from .fixed import Grid, Ints, ProgramError
-from .program import Edge, Execute, Node, Op
+from .program import Edge, Execute, Node, Op, storage
 from .store import Store, Stored, chunks
 
 Floats = NDArray[np.float64]
 
 SAMPLES_MAX = 1 << 18
-KINDS = (np.int8, np.uint8, np.int16, np.int32, np.int64)
-"""In what activations are kept, the narrowest that holds them."""
 CLIPPINGS = np.linspace(0.1, 1, 46)
 
 
@@ -53,9 +50,8 @@ class Calibration:
 
     def keep(self, name: str, edge: Edge, values: Callable[[slice], Ints], *beside: str) -> None:
         """Keep an edge whose `values` are asked for part by part, each with those `beside` it."""
-        kind = np.dtype(next(k for k in KINDS if _holds(k, edge.grid)))
         self.edges[name] = edge
-        stored = self.store.reserve((self.frames, *edge.shape), kind)
+        stored = self.store.reserve((self.frames, *edge.shape), np.dtype(storage(edge)))
         for part in self.chunks(name, *beside):
             stored.write(part, values(part))
         self.kept[name] = stored
@@ -87,11 +83,6 @@ class Calibration:
             # A copy, lest the view hold the whole chunk.
             found.append(rows[-(part.start * positions) % step :: step].copy())
         return np.concatenate(found)
-
-
-def _holds(kind: type[np.integer[Any]], grid: Grid) -> bool:
-    limits = np.iinfo(kind)
-    return limits.min <= grid.lo and grid.hi <= limits.max
 
 
 def best_step(samples: Floats, grid: Grid) -> float:

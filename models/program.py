@@ -83,6 +83,15 @@ class Edge:
         return f"{shape} in {self.grid.lo}..{self.grid.hi}" + (" step 2" if self.step == 2 else "")
 
 
+def storage(edge: Edge) -> type[np.signedinteger[Any] | np.unsignedinteger[Any]]:
+    """The narrowest integer type that holds an edge."""
+    for kind in (np.int8, np.uint8, np.int16, np.int32):
+        limits = np.iinfo(kind)
+        if limits.min <= edge.grid.lo and edge.grid.hi <= limits.max:
+            return kind
+    return np.int64
+
+
 class Op(ABC):
     """One integer operation.  A subclass is its parameters, its output edge and its meaning.
 

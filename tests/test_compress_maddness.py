@@ -86,6 +86,21 @@ def test_tables_are_the_ridge_regression_on_all_leaves():
     assert min(np.abs(found - one).max() for one in wanted) < 1e-9
 
 
+@pytest.mark.parametrize(("noise", "pull"), [(0.0, 1.0), (50.0, 1000.0)])
+def test_the_pull_is_the_one_that_predicts_best(noise, pull):
+    """Exact targets want the least, targets of noise alone the most."""
+    rng = np.random.default_rng(12)
+    codes = rng.integers(0, 3, (400, 4)) + 3 * np.arange(4)
+    prior, entries = rng.normal(size=(12, 2)), 9 * rng.normal(size=(12, 2))
+    targets = entries[codes].sum(1) if not noise else prior[codes].sum(1)
+    targets = targets + noise * rng.normal(size=targets.shape)
+    hot = np.zeros((400, 12))
+    hot[np.arange(400)[:, None], codes] = 1
+    rest = hot.T @ (targets - hot @ prior)
+    wanted = prior + np.linalg.solve(hot.T @ hot + pull * np.eye(12), rest)
+    assert np.allclose(regressed(codes, targets, prior), wanted)
+
+
 def test_finer_runs_more_leaves_and_more_bits_are_better():
     problem, _ = layer(3)
     for names in (

@@ -13,6 +13,7 @@ import pytest
 from bitwright import api
 from bitwright.arguments import parser
 from bitwright.codegen.search import Mixture, Option, Search, undominated
+from bitwright.expected import top_1
 from bitwright.models.fixed import ProgramError
 from bitwright.models.layers import Conv, Dense, Flatten, Relu
 from bitwright.models.network import Network, Node
@@ -42,7 +43,8 @@ def stub(seed: int, spoilt: tuple[str, ...] = ()) -> Search:
     return Search(
         LAYERS, METHODS,
         compress=lambda methods: SimpleNamespace(methods=dict(methods)),  # type: ignore[arg-type,return-value]
-        cost=total, scores=scores, wanted=wanted, labels=wanted.argmax(1),
+        cost=total, scores=scores, wanted=wanted,
+        right=lambda found: top_1(found, wanted.argmax(1)),
     )  # fmt: skip
 
 
@@ -153,8 +155,10 @@ def test_networks_that_give_no_classes_and_no_data_are_refused():
         (*net.nodes, Node("sum", Dense(np.ones((1, 3)), np.zeros(1)), ("scores",))),
     )
     x = np.random.default_rng(6).integers(0, 16, (10, *net.input_shape))
-    with pytest.raises(ProgramError, match=r"network 'one' gives none: its output is \(1,\)"):
+    with pytest.raises(ProgramError, match=r"'one' gives no classes .* its output is \(1,\)"):
         api.search(one, x, ["int8", "int4"], most=9)
+    with pytest.raises(ProgramError, match="'one' gives no classes"):
+        api.compress(one, x, labels=np.zeros(10, int))
     with pytest.raises(ProgramError, match="there is no input; give some"):
         api.search(net, x[:0], ["int8", "int4"], most=9)
 

@@ -189,7 +189,7 @@ def agree(one, x: np.ndarray, name: str = "int8") -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])
-@pytest.mark.parametrize("name", ["bwnh", "int4", "qcnn", "prune-fine"])
+@pytest.mark.parametrize("name", ["bwnh", "ternary", "int4", "qcnn", "prune-fine"])
 def test_the_program_computes_what_was_trained(name, bits):
     x, y = data()
     floats = network(np.random.default_rng(1), norms=bits == 3)
@@ -363,8 +363,8 @@ def test_layers_that_training_does_not_know_are_refused():
         (
             Tanh(),
             (
-                "fine-tuning knows no Tanh; register one with bitwright.models.train.model.compute,"
-                " or compress this network without fine-tuning"
+                "layer 'n1': fine-tuning knows no Tanh; register one with "
+                "bitwright.models.train.model.compute, or compress this network without fine-tuning"
             ),
         ),
         (

@@ -23,7 +23,7 @@ from ..lower import NONE
 from ..network import Network, fold_batch_norm
 from ..program import Execute, Program
 from . import distil, ffn, lowrank, pruning, qcnn  # noqa: F401 - makes their forms known
-from .model import Model
+from .model import Model, check_layers
 from .start import Draft, draft, scores_of
 from .statistics import settle
 
@@ -81,7 +81,9 @@ def finetune(
     """
     tell = progress or (lambda _: None)
     frames = network.accept(x)
-    _ = _labels(y, frames, network)  # before the long part
+    # Before the long part: what would be refused behind it.
+    check_layers(network)
+    _ = _labels(y, frames, network)
     tell(f"{network.name}: compressing by {weights}")
     first = draft(network, x, weights, activation_bits, execute, mixed)
     trained = train(first, network, frames, y, options, tell)

@@ -232,10 +232,29 @@ def _kept(layer: Layer, step: Tensor | None) -> Tensor | None:
 @singledispatch
 def compute(layer: Layer, x: Tensor) -> Tensor:
     """A layer without weights on values (N, *shape)."""
-    raise ProgramError(
+    raise ProgramError(_unknown(layer))
+
+
+def _unknown(layer: Layer) -> str:
+    return (
         f"fine-tuning knows no {type(layer).__name__}; register one with "
         "bitwright.models.train.model.compute, or compress this network without fine-tuning"
     )
+
+
+def check_layers(network: Network) -> None:
+    """Raise unless all layers can be trained, or passed."""
+    for node in network.nodes:
+        layer = node.layer
+        if isinstance(layer, layers.Conv) and layer.groups > 1:
+            raise ProgramError(
+                f"layer {node.name!r} has {layer.groups} groups, and fine-tuning takes "
+                "convolutions of one group and depthwise ones; compress this network without "
+                "fine-tuning"
+            )
+        known = part.dispatch(type(layer)), compute.dispatch(type(layer))
+        if known == (part.dispatch(Layer), compute.dispatch(Layer)):
+            raise ProgramError(f"layer {node.name!r}: {_unknown(layer)}")
 
 
 @compute.register

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..activations import Quantize, Sign
 from ..compress.method import Compressed, Weight
 from ..fixed import ProgramError
-from ..layers import Activation, ArgMax, BatchNorm, Conv
+from ..layers import Activation, ArgMax, BatchNorm
 from ..lower import NONE, lowered, quantise
 from ..lowering import Lowering, Pending, Ready, limits
 from ..network import INPUT, Linear, Network, Node
@@ -99,8 +99,7 @@ def _folds(lowering: Lowering, node: Node) -> bool:
     read = lowering.values[node.inputs[0]]
     if not isinstance(read, Pending) or not isinstance(node.layer, Activation | BatchNorm | ArgMax):
         return False
-    clamps = isinstance(node.layer, Activation) and limits(node.layer) is not None
-    return read.function is None or (clamps and limits(read.function) is not None)
+    return read.function is None or (_clamps(node) and limits(read.function) is not None)
 
 
 def _stated(lowering: Lowering, node: Node, bits: int) -> list[Node]:
@@ -137,11 +136,6 @@ def _check_order(lowering: Lowering, node: Node) -> None:
 
 def _with_bias(node: Node, value: Pending) -> Linear:
     layer = node.layer
-    if isinstance(layer, Conv) and layer.groups > 1:
-        raise ProgramError(
-            f"layer {node.name!r} has {layer.groups} groups, and fine-tuning takes convolutions of "
-            "one group and depthwise ones; compress this network without fine-tuning"
-        )
     assert isinstance(layer, Linear)
     return replace(layer, weights=layer.weights.astype(np.float64), bias=value.offset)
 

@@ -11,22 +11,13 @@ from numba.core import config
 from numpy.typing import NDArray
 
 from ...models.program import Edge, Op
+from ...models.program import storage as storage
 
 Array = NDArray[Any]
 Kernel = Callable[..., Array]
 """Takes arrays (N, *shape) of the input edges' storage, returns one of the output edge's."""
 
 CACHE_LINE = 64
-_STORAGES = (np.int8, np.uint8, np.int16, np.int32)
-
-
-def storage(edge: Edge) -> type[np.signedinteger[Any] | np.unsignedinteger[Any]]:
-    """The narrowest integer type that holds an edge."""
-    for kind in _STORAGES:
-        limits = np.iinfo(kind)
-        if limits.min <= edge.grid.lo and edge.grid.hi <= limits.max:
-            return kind
-    return np.int64
 
 
 @singledispatch
