@@ -22,13 +22,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import numpy as np
 import sequences
 import torch
 from bench_methods import METHODS as ALL
+from bench_methods import spread
 
 from bitwright.expected import top_1
 from bitwright.models import zoo
@@ -193,13 +193,6 @@ def table(rows: list[dict[str, Any]], methods: tuple[str, ...]) -> Iterator[str]
                 f"{spread([one['after'] for one in own])} | {len(own)} |"
             )
     yield ""
-
-
-def spread(values: list[float]) -> str:
-    """The mean, with the least and the most."""
-    if not values:
-        return "-"
-    return f"{mean(values):.2%} ({min(values):.2%} to {max(values):.2%})"
 
 
 def wanted(given: argparse.Namespace) -> Iterator[tuple[str, str, int]]:

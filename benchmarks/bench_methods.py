@@ -1,16 +1,17 @@
 """Every compression method on the digits network: accuracy, bits, operations, cycles, area, RTL.
 
     python benchmarks/bench_methods.py [METHOD ...] [--seeds 3] [--frames 2] [--no-synth]
-        [--results FILE.json] [--write]
+        [--results FILE.json] [--finetuned FILE.json] [--write]
 
 Accuracy is that of the exact integer program on the 450 test images, for three float networks that
 differ in their seed alone, without fine-tuning; calibration reads 300 training images, activations
-take 8 bits.  All else is of the first network: operations are those that the datapaths of its
-design do in a frame, the design folded at equal parallelism (each unit at the fewest cycles with at
-most 16 products or lookups at a time), its area is counted by Yosys for ECP5, and its Verilog is
-compared with the definition and the schedule in every transfer (any difference ends the run with
-exit code 1).  --results keeps what is measured, and what is there is not measured again: the whole
-table takes an hour.  --write makes docs/methods.md.
+take 8 bits.  --finetuned puts the accuracies of bench_finetune.py's results beside it.  All else is
+of the first network: operations are those that the datapaths of its design do in a frame, the
+design folded at equal parallelism (each unit at the fewest cycles with at most 16 products or
+lookups at a time), its area is counted by Yosys for ECP5, and its Verilog is compared with the
+definition and the schedule in every transfer (any difference ends the run with exit code 1).
+--results keeps what is measured, and what is there is not measured again: the whole table takes an
+hour.  --write makes docs/methods.md.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
@@ -136,32 +137,50 @@ def measure(name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, 
     return result
 
 
-def page(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+def finetuned(file: Path | None) -> dict[str, list[float]]:
+    """Accuracies after fine-tuning on test data, by method, from the results of bench_finetune."""
+    found: dict[str, list[float]] = {}
+    for one in json.loads(file.read_text()) if file else []:
+        if one["task"] == "digits" and not one["validate"]:
+            found.setdefault(one["method"], []).append(one["after"])
+    return found
+
+
+def spread(values: Sequence[float]) -> str:
+    """The mean, with the least and the most."""
+    return f"{mean(values):.2%} ({min(values):.2%} to {max(values):.2%})" if values else "-"
+
+
+def page(
+    results: Sequence[dict[str, Any]], trained: Mapping[str, Sequence[float]]
+) -> Iterator[str]:
     """The table, as Markdown."""
     yield "# Compression methods on the digits network\n"
     yield (
         f"Made by `python benchmarks/bench_methods.py --write`, measured "
         f"{' and '.join(sorted({one['date'] for one in results}))}, {os.cpu_count()} cores, "
         f"{synth.yosys_version()}. "
-        "Accuracy is the mean of three float networks (and their least and most), without "
-        "fine-tuning, 8-bit activations, all layers compressed. Operations are those of the "
+        "Accuracy is the mean of three float networks (and their least and most), 8-bit "
+        "activations, all layers compressed: without fine-tuning, calibrated on 300 images, and "
+        "after fine-tuning on the 1,347 training images (finetune.md). Operations are those of the "
         f"datapaths in a frame, of designs whose units do at most {LANES} products or lookups at a "
         "time; area is "
         "counted by Yosys on ECP5 (LUT4 / FF / BRAM / DSP). Every transfer of every stream was "
         "compared with the definition and the schedule.\n"
     )
     heads = (
-        "method", "accuracy", "bits a weight", "kbit", "multiplications", "additions", "lookups",
-        "cycles a frame", "LUT / FF / BRAM / DSP", "transfers, differences",
+        "method", "accuracy", "fine-tuned", "bits a weight", "kbit", "multiplications",
+        "additions", "lookups", "cycles a frame", "LUT / FF / BRAM / DSP",
+        "transfers, differences",
     )  # fmt: skip
     yield "| " + " | ".join(heads) + " |"
     yield "|" + " --- |" * len(heads)
     for found in results:
-        values, done = found["accuracy"], found["work"]
-        area = found["area"]
+        done, area = found["work"], found["area"]
         cells = (
             found["method"],
-            f"{mean(values):.2%} ({min(values):.2%} to {max(values):.2%})",
+            spread(found["accuracy"]),
+            spread(trained.get(found["method"], ())),
             f"{found['bits_per_weight']:.2f}",
             f"{found['bits'] / 1000:.1f}",
             *(f"{done.get(kind, 0):,}" for kind in ("multiply", "add", "lookup")),
@@ -195,6 +214,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=2, help="frames in RTL (default: 2)")
     parser.add_argument("--no-synth", action="store_true", help="leave the area out")
     parser.add_argument("--results", type=Path, help="JSON of what is measured already, kept up")
+    parser.add_argument("--finetuned", type=Path, help="results of bench_finetune.py")
     parser.add_argument("--write", action="store_true", help="write docs/methods.md")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()
@@ -202,7 +222,7 @@ def main() -> int:
         parser.error("--write makes the whole table, of all seeds, with its areas")
     results = [kept_or_measured(name, given) for name in given.methods or METHODS]
     wrong = any(found["differences"] for found in results)
-    text = "\n".join(page(results))
+    text = "\n".join(page(results, finetuned(given.finetuned)))
     print(json.dumps(results, indent=1) if given.json else text)
     if given.write and not wrong:
         PAGE.write_text(text)
