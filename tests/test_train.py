@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch", reason="fine-tuning is the optional extra '
 from bitwright import cli, training
 from bitwright.models import saved
 from bitwright.models.activations import Quantize, Sign, Tanh
+from bitwright.models.compress.ffn import Factorised
+from bitwright.models.compress.lowrank import Factors
 from bitwright.models.compress.method import Compressed, method
 from bitwright.models.compress.problem import Gatherer
 from bitwright.models.fixed import ProgramError
@@ -200,6 +202,31 @@ def test_the_program_computes_what_was_trained(name, bits):
         # Thresholds are exact; a multiplier of 16 bits misses some values beside a tie.
         assert same >= (0.9 if bits == 8 else 1)
         assert off < (0.1 if bits == 8 else 0.001)
+
+
+@pytest.mark.parametrize("name", ["ffn", "svd", "spatial", "tucker"])
+def test_roundings_between_factors_cost_little_of_what_was_trained(name):
+    """They are chosen after training: rounded values move by a step, and scores hardly."""
+    x, y = data()
+    floats = network(np.random.default_rng(1))
+    first = off_ties(draft(floats, x, name, 8))
+    trained = train(first, floats, x, y, Options(epochs=2, batch=32))
+    for one in first, trained:
+        same, off = agree(one, x, name)
+        assert same > 0.5
+        assert off < 0.1
+    weight = trained.weights["wide"]
+    assert isinstance(weight, Factorised | Factors)
+    doubled = {"scale": 2 * weight.scale} if isinstance(weight, Factorised) else {
+        "scales": (2 * weight.scales[0], *weight.scales[1:])
+    }  # fmt: skip
+    program = replace(
+        trained, weights={**trained.weights, "wide": replace(weight, **doubled)}
+    ).program(x, name, None, {})
+    with torch.no_grad():
+        wanted = model_of(trained)(torch.from_numpy(reals_of(trained, x)))
+    scores = wanted[scores_of(trained.network)].numpy()
+    assert np.abs(program.output_border.real(program(x)) - scores).max() > 0.3 * scores.std()
 
 
 def test_a_spoilt_weight_is_noticed():
