@@ -26,9 +26,9 @@ from ..hw.naming import identifier
 from . import rtlil
 from .cones import arguments, cones
 from .expressions import HINTS, Expressions, bounds, number, parts, runs
+from .from_rtlil import ROM, lower
 from .netlist import (
     COMPARISONS,
-    ROM,
     Clock,
     If,
     Instance,
@@ -39,7 +39,6 @@ from .netlist import (
     Set,
     Write,
     cut,
-    lower,
     width,
 )
 from .rtlil import Bits, RtlilError, Sig, Slice, Wire
