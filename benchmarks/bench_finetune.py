@@ -43,7 +43,7 @@ METHODS = (
     "bwnh/1",
 )  # fmt: skip
 """One of each trainable form, and of each width that training may help."""
-COARSE = {"bwnh", "bwnh2"}
+COARSE = {"bwnh"}
 """Weights whose signs must move to be trained; others are near their best already: `FINE`."""
 FINE = Options(epochs=20, rate=1e-4, teacher=0.9)
 
