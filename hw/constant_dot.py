@@ -122,7 +122,9 @@ class Staged:
         """A node's value in a stage not before its own."""
         if (node, stage) not in self.values:
             before = self.at(node, stage - 1)
-            self.values[node, stage] = held(self.m, before, self.take[stage - 1], f"n{node}{self.name}")
+            self.values[node, stage] = held(
+                self.m, before, self.take[stage - 1], f"n{node}{self.name}"
+            )
         return self.values[node, stage]
 
     def _sum(self, node: int, adder: Adder, stage: int) -> Value:

@@ -1,4 +1,4 @@
-"""Depth to space, `simd` channels a cycle: a ring of rows of blocks, written and read in two orders.
+"""Depth to space, `simd` channels a cycle: a ring of blocks, written and read in two orders.
 
 Words arrive block by block and leave line by line.  One sequencer fills the ring, the other goes
 through the lines of a row of blocks, word by word; each step waits for its own word, and steps

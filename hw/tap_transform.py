@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import memory
 
 from ..models.fixed import Ints
@@ -85,7 +85,9 @@ def banks(op: TapTransform, place: Place) -> Banks:
 def graph_of(op: TapTransform, place: Place) -> Graph:
     """The adder graph of each lane, for the ranges of all channels."""
     edge, taps = place.inputs[0], op.matrix.shape[1]
-    return adder_graph(op.matrix, edge.lo.reshape(taps, -1).min(1), edge.hi.reshape(taps, -1).max(1))
+    return adder_graph(
+        op.matrix, edge.lo.reshape(taps, -1).min(1), edge.hi.reshape(taps, -1).max(1)
+    )
 
 
 @timing.register
@@ -170,12 +172,10 @@ class TapTransformer(Unit):
         self._hand_out(m, of, take[-1], room, rows)
         return m
 
-    def _collect(
-        self, m: Module, of: Banks, put: Value, read: Value, there: Signal
-    ) -> list[Value]:
+    def _collect(self, m: Module, of: Banks, put: Value, read: Value, there: Signal) -> list[Value]:
         """Write words as they come; the words of the group that was read, one of each tap.
 
-        begun: groups whose first word has come, and which have not been read; there: whose last has.
+        begun: groups that are not read and whose first word has come; there: whose last has.
         """
         at = counters(m, put, group=of.groups, tap=of.taps)
         (group, _), (tap, last) = at["group"], at["tap"]
@@ -247,7 +247,7 @@ class TapTransformer(Unit):
 
 
 class Bank:
-    """A memory of so many words; of one, a register.  A read gives what was there before a write."""
+    """A memory of so many words, or a register; what is read was there before a write."""
 
     def __init__(self, m: Module, name: str, width: int, depth: int) -> None:
         self.m, self.name, self.width = m, name, width

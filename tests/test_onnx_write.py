@@ -31,6 +31,7 @@ from bitwright.models.onnx.load import load
 from bitwright.models.ops import (
     Add,
     Concatenate,
+    DepthToSpace,
     DepthwiseDot,
     Dot,
     MaxPool,
@@ -41,6 +42,7 @@ from bitwright.models.ops import (
     SumPool,
     Table,
     TableSum,
+    TapTransform,
     Thresholds,
     TopK,
     Tree,
@@ -55,6 +57,8 @@ if find_spec("qonnx"):
     from qonnx.core.onnx_exec import execute_onnx
     from qonnx.util.cleanup import cleanup_model
 
+FORMLESS = (Tree, TableSum, TapTransform, DepthToSpace)
+"""Operators that have no form in QONNX."""
 Array = np.ndarray
 Execute = Callable[[onnx.ModelProto, Array], Array]
 needs_qonnx = pytest.mark.skipif(
@@ -367,7 +371,7 @@ def written(seeds: int) -> Iterator[Program]:
     """Random programs without the operators that have no form in QONNX."""
     for seed in range(seeds):
         program = draw(seed).program
-        if not any(isinstance(node.op, Tree | TableSum) for node in program.nodes):
+        if not any(isinstance(node.op, FORMLESS) for node in program.nodes):
             yield program
 
 

@@ -104,9 +104,7 @@ def transformed(weights: Ints) -> SparseDot:
     matrix = np.zeros((count, results, count, channels), np.int64)
     matrix[np.arange(count), :, np.arange(count)] = taps
     most = max(int(taps.max()), -int(taps.min()) - 1, 0)
-    return SparseDot(
-        matrix.reshape(count * results, -1), signed(max(2, most.bit_length() + 1))
-    )
+    return SparseDot(matrix.reshape(count * results, -1), signed(max(2, most.bit_length() + 1)))
 
 
 @dataclass(frozen=True)
