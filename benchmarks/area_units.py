@@ -15,10 +15,12 @@ from bitwright.hw.fifo import Fifo
 from bitwright.hw.fork import Fork
 from bitwright.hw.unit import Fold, Place, divisors, foldings
 from bitwright.hw.window import Buffered
+from bitwright.models.compress.winograd import FACTORS, INPUTS, OUTPUTS
 from bitwright.models.fixed import BINARY, TERNARY, Grid, signed, unsigned
 from bitwright.models.ops import (
     Add,
     Concatenate,
+    DepthToSpace,
     DepthwiseDot,
     Dot,
     Lookup,
@@ -30,6 +32,7 @@ from bitwright.models.ops import (
     Table,
     Tables,
     TableSum,
+    TapTransform,
     Thresholds,
     TopK,
     Tree,
@@ -354,6 +357,28 @@ def _table_sum(draw: Spread) -> Any:
     return placed(op, Fold(pe, simd), Edge.of((4, inputs), Grid(0, leaves - 1)))
 
 
+def _tap_transform(draw: Spread) -> Any:
+    """The transforms of Winograd's tiles, and others of a few taps and small numbers."""
+    channels = draw.pick((8, 16, 32, 64, 128))
+    grid = draw.pick((unsigned(8), unsigned(4), signed(8), signed(20)))
+    inward, outward = np.kron(INPUTS, INPUTS), np.kron(OUTPUTS, OUTPUTS) * np.kron(FACTORS, FACTORS)
+    other = weights_of(draw, signed(3), (draw.integer(2, 9), draw.integer(2, 9)))
+    op = TapTransform(draw.pick((inward, outward, other)))
+    pe = draw.pick([d for d in divisors(channels) if d <= 8])
+    return placed(op, Fold(pe), Edge.of((4, op.matrix.shape[1] * channels), grid))
+
+
+def _depth_to_space(draw: Spread) -> Any:
+    """Blocks of two by two, as tiles make them, and of three and four; some are cut."""
+    rows, columns, side = draw.integer(2, 12), draw.integer(2, 12), draw.pick((2, 2, 2, 3, 4))
+    channels, grid = draw.pick((8, 16, 32)), draw.pick((signed(20), signed(24), unsigned(8)))
+    cut = draw.pick((0, 0, 1))
+    op = DepthToSpace((side, side), (rows * side - cut, columns * side - cut))
+    edge = Edge.of((rows, columns, side * side * channels), grid)
+    simd = draw.pick([d for d in divisors(channels) if d <= 8])
+    return placed(op, Fold(1, simd), edge)
+
+
 def _pool(
     kind: type[MaxPool] | type[SumPool],
     grids: tuple[Grid, ...] = (BINARY, unsigned(4), unsigned(8), signed(8), signed(6)),
@@ -463,6 +488,8 @@ UNITS: dict[str, tuple[int, Callable[[Spread], Any]]] = {
     "lookup": (8, _lookup),
     "tree": (8, _tree),
     "table-sum": (8, _table_sum),
+    "tap-transform": (8, _tap_transform),
+    "depth-to-space": (8, _depth_to_space),
 }
 """How many units of each kind, and how one is drawn."""
 

@@ -50,7 +50,7 @@ LANES = 16
 FAMILY = "ecp5"
 METHODS = (
     "sign", "bwnh-symmetric", "bwnh", "bwnh2", "bwnh2:shift_add=True", "bwnh3",
-    "ternary", "int2", "int4", "int8",
+    "ternary", "int2", "int4", "int8", "winograd",
     "ffn-sdd", "ffn", "ffn:rank=0.5",
     "qcnn-kmeans", "qcnn", "qcnn:words=32",
     "svd", "spatial", "tucker", "cp",

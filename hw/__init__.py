@@ -3,6 +3,7 @@
 from . import add as add
 from . import concatenate as concatenate
 from . import convert as convert
+from . import depth_to_space as depth_to_space
 from . import depthwise_dot as depthwise_dot
 from . import dot as dot
 from . import fifo as fifo
@@ -16,6 +17,7 @@ from . import sparse_dot as sparse_dot
 from . import table as table
 from . import table_sum as table_sum
 from . import tables as tables
+from . import tap_transform as tap_transform
 from . import thresholds as thresholds
 from . import top_k as top_k
 from . import tree as tree

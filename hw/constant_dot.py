@@ -85,13 +85,16 @@ class ConstantMatrixVector(Unit):
 class Staged:
     """A graph in hardware: each node where its stage is, and behind registers in later stages.
 
-    take: the enable of each stage's registers; those behind the last are the caller's.
+    take: the enable of each stage's registers; those behind the last are the caller's.  name: ends
+    the names of its wires, where a unit has several graphs.
     """
 
     def __init__(
-        self, m: Module, graph: Graph, inputs: list[Value], take: list[Signal], levels: int
-    ) -> None:
+        self, m: Module, graph: Graph, inputs: list[Value], take: list[Signal], levels: int,
+        name: str = "",
+    ) -> None:  # fmt: skip
         self.m, self.graph, self.take, self.levels = m, graph, take, levels
+        self.name = name
         self.values: dict[tuple[int, int], Value] = {
             (node, 0): resized(value, graph.grids[node]) for node, value in enumerate(inputs)
         }
@@ -119,12 +122,14 @@ class Staged:
         """A node's value in a stage not before its own."""
         if (node, stage) not in self.values:
             before = self.at(node, stage - 1)
-            self.values[node, stage] = held(self.m, before, self.take[stage - 1], f"n{node}")
+            self.values[node, stage] = held(
+                self.m, before, self.take[stage - 1], f"n{node}{self.name}"
+            )
         return self.values[node, stage]
 
     def _sum(self, node: int, adder: Adder, stage: int) -> Value:
         grid = self.graph.grids[node]
-        total = Signal(shape_of(grid), name=f"sum{node}")
+        total = Signal(shape_of(grid), name=f"sum{node}{self.name}")
         a, b = self.at(adder.a, stage), self.at(adder.b, stage)
         self.m.d.comb += total.eq(joined(a, b, adder, grid.bits))
         return total

@@ -17,6 +17,7 @@ was never fitted, there is no estimate.
 | `cost_tables.py` | of units that choose entries of tables, and of decision trees |
 | `cost_channels.py`, `cost_requantise.py`, `cost_thresholds.py` | of units channel by channel |
 | `cost_streams.py` | of units that order, choose and pool, and of links |
+| `cost_tiles.py` | of units that transform taps and put blocks in place |
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from . import cost_requantise as cost_requantise
 from . import cost_streams as cost_streams
 from . import cost_tables as cost_tables
 from . import cost_thresholds as cost_thresholds
+from . import cost_tiles as cost_tiles
 from .cost_families import FAMILIES as FAMILIES
 from .cost_parts import Features as Features
 from .cost_parts import features as features

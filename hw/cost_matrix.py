@@ -15,7 +15,7 @@ from amaranth.hdl import Shape
 from ..models.fixed import Grid, Ints, signed, unsigned
 from ..models.ops import DepthwiseDot, Dot, SparseDot, Tables
 from . import tables
-from .adder_graph import digit_counts
+from .adder_graph import Graph, digit_counts
 from .constant_dot import adders_in_stage, constant_stages, graph_of, is_constant
 from .cost_families import Family, cuts, multipliers
 from .cost_memory import as_bits, large_rom, ram, registered, rom
@@ -261,20 +261,23 @@ def _adder_graph(op: Dot, place: Place) -> Features:
         return Features(
             "Dot.graph.large", out + gates(bits // 2, chains=bits // 2, sums=count // 2)
         )
-    graph, levels = graph_of(op, place), adders_in_stage(place)
+    graph = graph_of(op, place)
+    held = graph_registers(graph, adders_in_stage(place), constant_stages(op, place) - 1)
+    return Features("Dot.graph", out + gates(held, chains=graph.bits, sums=len(graph.adders)))
+
+
+def graph_registers(graph: Graph, levels: int, last: int) -> int:
+    """Bits between the stages of a graph, each `levels` adders deep, up to stage `last`."""
     stages = [max(depth - 1, 0) // levels for depth in graph.depths]
-    last = list(stages)
+    until = list(stages)
     for number, adder in enumerate(graph.adders, len(graph.grids) - len(graph.adders)):
         for operand in (adder.a, adder.b):
-            last[operand] = max(last[operand], stages[number])
+            until[operand] = max(until[operand], stages[number])
     for output in graph.outputs:
         if output.node >= 0:
-            last[output.node] = constant_stages(op, place) - 1
-    held = [
-        (end - stage) * grid.bits
-        for stage, end, grid in zip(stages, last, graph.grids, strict=True)
-    ]
-    return Features("Dot.graph", out + gates(sum(held), chains=graph.bits, sums=len(graph.adders)))
+            until[output.node] = last
+    spans = zip(stages, until, graph.grids, strict=True)
+    return sum((end - stage) * grid.bits for stage, end, grid in spans)
 
 
 def _row_bits(op: Dot, place: Place) -> list[int]:

@@ -20,22 +20,29 @@ def pipeline(m: Module, stages: int, start: ValueLike, o: Any, emit: ValueLike =
     last stage, on steps where `emit` holds, waits for the output register `o` instead.  Its timing
     is `timing.pipeline_timing`.  Registers between stages are the caller's, written under
     `take[k]`; so is `o.payload`, written under `take[-1]`.
+    """
+    emits = Signal(name="emits")
+    m.d.comb += emits.eq(Value.cast(emit) != 0)
+    leaves = Signal(name="leaves")
+    m.d.comb += leaves.eq(~emits | ~o.valid | o.ready)
+    take = stages_until(m, stages, start, leaves)
+    m.d.sync += o.valid.eq((take[-1] & emits) | (o.valid & ~o.ready))
+    return take
+
+
+def stages_until(m: Module, stages: int, start: ValueLike, leaves: Value) -> list[Signal]:
+    """The control of `pipeline`, whose last stage takes a step where `leaves` holds.
 
     A register is being freed where any behind it is empty or the last step leaves: that is one
     wide OR a stage, whose depth does not grow as a chain of `take[k + 1]` would.
     """
     take = [Signal(name=f"take{k}") for k in range(stages)]
     full = [Signal(name=f"full{k}") for k in range(stages - 1)]
-    emits = Signal(name="emits")
-    m.d.comb += emits.eq(Value.cast(emit) != 0)
-    leaves = Signal(name="leaves")
-    m.d.comb += leaves.eq(~emits | ~o.valid | o.ready)
     for k in range(stages):
         here = Value.cast(start) if k == 0 else full[k - 1]
         m.d.comb += take[k].eq(here & (leaves | ~Cat(*full[k:]).all()))
     for k, flag in enumerate(full):
         m.d.sync += flag.eq(take[k] | (flag & ~take[k + 1]))
-    m.d.sync += o.valid.eq((take[-1] & emits) | (o.valid & ~o.ready))
     return take
 
 

@@ -30,6 +30,7 @@ from ..models.fixed import Grid, Ints
 from ..models.ops import (
     Add,
     Concatenate,
+    DepthToSpace,
     DepthwiseDot,
     Dot,
     Lookup,
@@ -42,12 +43,13 @@ from ..models.ops import (
     Table,
     Tables,
     TableSum,
+    TapTransform,
     Thresholds,
     TopK,
     Tree,
     Window,
 )
-from . import lookup, scale, table_sum, tables, thresholds, tree
+from . import lookup, scale, table_sum, tables, tap_transform, thresholds, tree
 from .constant_dot import graph_of, is_constant
 from .convert import Narrow, Widen
 from .depthwise_dot import plan as depthwise_plan
@@ -274,9 +276,21 @@ def _packed(lanes: Lanes, pack: Pack) -> Work:
     return done + adding_up(terms, pack.sum.width, lanes.width).times(2)
 
 
+@work.register
+def _(op: TapTransform, place: Place) -> Work:
+    """The adders of a graph for each channel, behind the vector and before its results."""
+    graph = tap_transform.graph_of(op, place)
+    times = place.output.elements // len(op.matrix)
+    sums = len(graph.adders) + sum(output.negative for output in graph.outputs)
+    moved = sum(edge.elements * edge.grid.bits for edge in (*place.inputs, place.output))
+    done = Work(counts={"add": sums}, bits={"add": graph.bits}).times(times)
+    return done + Work(value_reads=moved, value_writes=moved)
+
+
 @work.register(Window)
 @work.register(Buffered)
-def _(op: Window | Buffered, place: Place) -> Work:
+@work.register(DepthToSpace)
+def _(op: Window | Buffered | DepthToSpace, place: Place) -> Work:
     before, bits = place.inputs[0].elements, place.inputs[0].grid.bits
     return Work(value_reads=place.output.elements * bits, value_writes=before * bits)
 

@@ -7,6 +7,7 @@ from ..hw.fifo import Fifo
 from ..hw.fork import Fork
 from ..models.fixed import Grid
 from ..models.ops import (
+    DepthToSpace,
     DepthwiseDot,
     Dot,
     MaxPool,
@@ -73,6 +74,8 @@ def _operator_features(op: Op, edge: Edge) -> set[str]:
         "Select, a range": isinstance(op, Select) and bool((np.diff(op.channels) == 1).all()),
         "Tree, in one order": isinstance(op, Tree) and not np.ptp(op.order, 0).any(),
         "Table, one for all": isinstance(op, Table) and len(op.values) == 1 < edge.channels,
+        "DepthToSpace, cropped": isinstance(op, DepthToSpace)
+        and any(size % block for size, block in zip(op.size, op.block, strict=True)),
         "global pool": isinstance(op, MaxPool | SumPool) and edge.shape[:-1] == (1, 1),
         "flatten": isinstance(op, Reshape) and len(op.shape) == 1,
         "TopK, several": isinstance(op, TopK) and op.k > 1,

@@ -34,6 +34,7 @@ from ..hw.window import Buffered, walk_of
 from ..models.fixed import Ints, ProgramError
 from ..models.ops import (
     Concatenate,
+    DepthToSpace,
     DepthwiseDot,
     Dot,
     Lookup,
@@ -44,6 +45,7 @@ from ..models.ops import (
     Table,
     Tables,
     TableSum,
+    TapTransform,
     Thresholds,
     TopK,
     Tree,
@@ -341,6 +343,15 @@ def _fit(op: Op, edge: Edge) -> Op:
         return Tree(op.order[:trees], op.thresholds[:trees])
     if isinstance(op, TableSum):
         return replace(op, tables=op.tables[:, :channels])
+    if isinstance(op, TapTransform):
+        taps = max(n for n in range(1, op.matrix.shape[1] + 1) if channels % n == 0)
+        return TapTransform(op.matrix[:, :taps])
+    if isinstance(op, DepthToSpace) and len(edge.shape) == 3:
+        height, width = (
+            min(max(size, (blocks - 1) * block + 1), blocks * block)
+            for size, block, blocks in zip(op.size, op.block, edge.shape[:2], strict=True)
+        )
+        return replace(op, size=(height, width))
     if isinstance(op, Select):
         return Select(op.channels[op.channels < channels])
     if isinstance(op, TopK):
@@ -446,6 +457,8 @@ def _lesser(op: Op) -> Iterator[Op]:
         yield replace(op, indices=op.indices[: (len(op.indices) + 1) // 2])
     elif isinstance(op, TableSum) and len(op.tables) > 1:
         yield replace(op, tables=op.tables[: (len(op.tables) + 1) // 2])
+    elif isinstance(op, TapTransform) and len(op.matrix) > 1:
+        yield TapTransform(op.matrix[: (len(op.matrix) + 1) // 2])
     elif isinstance(op, Tables) and op.codebooks.shape[1] > 1:
         yield replace(op, codebooks=op.codebooks[:, : (op.codebooks.shape[1] + 1) // 2])
     elif isinstance(op, Thresholds) and op.thresholds.shape[1] > 1:

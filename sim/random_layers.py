@@ -18,6 +18,7 @@ from ..models.fixed import BINARY, TERNARY, Grid, Ints, ProgramError, signed, un
 from ..models.ops import (
     Add,
     Concatenate,
+    DepthToSpace,
     DepthwiseDot,
     Dot,
     Lookup,
@@ -31,6 +32,7 @@ from ..models.ops import (
     Table,
     Tables,
     TableSum,
+    TapTransform,
     Thresholds,
     TopK,
     Tree,
@@ -412,6 +414,41 @@ def _is_leaf(edge: Edge) -> bool:
     return edge.grid.lo >= 0 and edge.grid.hi < 1 << MOST_LEVELS
 
 
+def _tap_transform(draft: _Draft, at: str) -> str:
+    """Few taps of small numbers, as tiles have them, or any; a single one, or one result, too."""
+    rng, taps = draft.rng, _taps(draft, at)
+    results, most = between(rng, 1, 6), pick(rng, (1, 1, 1, 4, 1000))
+    return draft.add(TapTransform(rng.integers(-most, most + 1, (results, taps))), at)
+
+
+def _depth_to_space(draft: _Draft, at: str) -> str:
+    """Blocks of any size, the last ones whole or cut."""
+    if len(draft.edges[at].shape) != 3:
+        at = _image(draft, at)
+    rng, (rows, columns, channels) = draft.rng, draft.edges[at].shape
+    by = pick(rng, [d for d in divisors(channels) if d <= 4])
+    bx = pick(rng, [d for d in divisors(channels // by) if d <= 4])
+    size = (rows * by - between(rng, 0, by - 1), columns * bx - between(rng, 0, bx - 1))
+    return draft.add(DepthToSpace((by, bx), size), at)
+
+
+def _tiles(draft: _Draft, at: str) -> str:
+    """A convolution tap by tap: tiles, transformed, products of each tap, and their image."""
+    if len(draft.edges[at].shape) != 3:
+        at = _image(draft, at)
+    rng, channels = draft.rng, draft.edges[at].channels
+    at = draft.add(Window((2, 2), (1, 1), (0, 0, 1, 1)), at)
+    at = draft.add(TapTransform(rng.integers(-1, 2, (4, 4))), at)
+    blocks = rng.integers(-8, 8, (4, pick(rng, (1, 2, 4)), channels))
+    weights = np.zeros((4, blocks.shape[1], 4, channels), np.int64)
+    weights[np.arange(4), :, np.arange(4)] = blocks
+    at = draft.add(SparseDot(weights.reshape(-1, 4 * channels), signed(4)), at)
+    at = draft.add(TapTransform(rng.integers(-1, 2, (4, 4))), at)
+    rows, columns, _ = draft.edges[at].shape
+    size = (2 * rows - between(rng, 0, 1), 2 * columns - between(rng, 0, 1))
+    return draft.add(DepthToSpace((2, 2), size), at)
+
+
 def _reshape(draft: _Draft, at: str) -> str:
     elements = draft.edges[at].elements
     if draft.rng.random() < 0.4:
@@ -489,7 +526,8 @@ _LAYERS: tuple[Layer, ...] = (
     _windowed_pool, _windowed_pool, _dot, _dot, _packed_dot, _packed_dot, _sparse_dot,
     _depthwise, _depthwise, _max_pool, _sum_pool, _global_pool, _thresholds, _thresholds,
     _requantise, _requantise, _reshape, _top_k, _residual, _parallel, _skip, _scale, _table,
-    _select, _resize, _quantised_product, _tree, _table_sum,
+    _select, _resize, _quantised_product, _tree, _table_sum, _tap_transform,
+    _depth_to_space, _tiles,
 )  # fmt: skip
 """Each as likely as it stands here often."""
 

@@ -6,6 +6,7 @@ from bitwright.models.fixed import BINARY, TERNARY, signed, unsigned
 from bitwright.models.ops import (
     Add,
     Concatenate,
+    DepthToSpace,
     DepthwiseDot,
     Dot,
     Lookup,
@@ -19,6 +20,7 @@ from bitwright.models.ops import (
     Table,
     Tables,
     TableSum,
+    TapTransform,
     Thresholds,
     TopK,
     Tree,
@@ -51,7 +53,7 @@ def binary_convolution(seed=0, name="binary_conv"):
 
 
 def every_operator(seed=0, name="every_op"):
-    """Every operator but those of `table_operators`, a branch, padding and a global pool."""
+    """Every operator but those of the two below, a branch, padding and a global pool."""
     rng = np.random.default_rng(seed)
     ones = np.ones(4, int)
     limits = rng.integers(-20, 20, (8, 3))
@@ -95,6 +97,21 @@ def table_operators(seed=0, name="table_op"):
         Requantise(np.ones(6, int), np.zeros(6, int), 5, -8, 7),
         Tree(rng.integers(0, 3, (2, 3)), rng.integers(-8, 8, (2, 7))),
         TableSum(rng.integers(-128, 128, (4, 2, 8)), signed(8)),
+    )
+
+
+def tile_operators(seed=0, name="tile_op"):
+    """A convolution by tiles, tap by tap."""
+    rng = np.random.default_rng(seed)
+    taps = np.kron(np.eye(9, dtype=int), np.ones((4, 2), int))
+    return chain(
+        name,
+        Edge.of((5, 6, 2), unsigned(4)),
+        Window((3, 3), (2, 2), (0, 0, 1, 1)),
+        TapTransform(rng.integers(-1, 2, (9, 9))),
+        SparseDot(taps * rng.integers(-8, 8, taps.shape), signed(4)),
+        TapTransform(rng.integers(-2, 3, (4, 9))),
+        DepthToSpace((2, 2), (3, 6)),
     )
 
 

@@ -31,6 +31,7 @@ from bitwright.models.onnx.load import load
 from bitwright.models.ops import (
     Add,
     Concatenate,
+    DepthToSpace,
     DepthwiseDot,
     Dot,
     MaxPool,
@@ -41,6 +42,7 @@ from bitwright.models.ops import (
     SumPool,
     Table,
     TableSum,
+    TapTransform,
     Thresholds,
     TopK,
     Tree,
@@ -55,6 +57,8 @@ if find_spec("qonnx"):
     from qonnx.core.onnx_exec import execute_onnx
     from qonnx.util.cleanup import cleanup_model
 
+FORMLESS = (Tree, TableSum, TapTransform, DepthToSpace)
+"""Operators that have no form in QONNX."""
 Array = np.ndarray
 Execute = Callable[[onnx.ModelProto, Array], Array]
 needs_qonnx = pytest.mark.skipif(
@@ -367,7 +371,7 @@ def written(seeds: int) -> Iterator[Program]:
     """Random programs without the operators that have no form in QONNX."""
     for seed in range(seeds):
         program = draw(seed).program
-        if not any(isinstance(node.op, Tree | TableSum) for node in program.nodes):
+        if not any(isinstance(node.op, FORMLESS) for node in program.nodes):
             yield program
 
 
@@ -385,6 +389,8 @@ def test_operators_without_a_form_are_refused():
 SEEDS = 60
 UNWRITTEN = 1
 """Most of them that need more than float32."""
+UNREAD = 1
+"""Most of them with windows over an image of one channel that vectors were reshaped to."""
 
 
 @pytest.mark.parametrize("execute", EXECUTORS)
@@ -443,16 +449,23 @@ def test_returns(name: str, tmp_path: Path):
 
 
 def test_random_programs_return(tmp_path: Path):
-    """All that can be written is read again."""
-    unwritten = 0
+    """All that can be written is read again, but for an image whose order is not followed."""
+    unwritten = unread = 0
     for program in written(SEEDS):
         try:
             write.save(program, tmp_path / "model.onnx")
         except ProgramError:
             unwritten += 1
-        else:
-            check_returned(program, load(tmp_path / "model.onnx"))
+            continue
+        try:
+            again = load(tmp_path / "model.onnx")
+        except ProgramError as error:
+            unread += 1
+            assert "reordering needs a buffer" in str(error)  # noqa: PT017
+            continue
+        check_returned(program, again)
     assert unwritten <= UNWRITTEN
+    assert unread <= UNREAD
 
 
 @pytest.mark.parametrize("name", ["convolution, padded", "uneven"])

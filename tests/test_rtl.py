@@ -31,6 +31,7 @@ from bitwright.models.network import Network
 from bitwright.models.ops import (
     Add,
     Concatenate,
+    DepthToSpace,
     DepthwiseDot,
     Dot,
     Lookup,
@@ -44,6 +45,7 @@ from bitwright.models.ops import (
     Table,
     Tables,
     TableSum,
+    TapTransform,
     Thresholds,
     TopK,
     Tree,
@@ -171,6 +173,10 @@ def designs() -> tuple[Design, ...]:
                Tree(np.array([[1, 0]] * 3), between(0, 8, 3, 3)),
                TableSum(between(-3, 3, 4, 3, 5), signed(3))),
          {"n0": Fold(3), "n1": Fold(4, 3)}),
+        (chain("tiled", edge(signed(4), 3, 5, 4), TapTransform(between(-2, 2, 8, 2)),
+               TapTransform(between(-1, 1, 3, 4)), DepthToSpace((1, 3), (3, 14)),
+               DepthToSpace((2, 2), (5, 27))),
+         {"n0": Fold(1), "n1": Fold(4), "n2": Fold(1, 2), "n3": Fold(1)}),
         (network("maddness", hashed_network()), {}),
         (network("int8", shufflenet()), {}),
     ]  # fmt: skip

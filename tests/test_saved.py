@@ -5,7 +5,14 @@ import zipfile
 
 import numpy as np
 import pytest
-from programs import binary_convolution, chain, every_operator, frames, table_operators
+from programs import (
+    binary_convolution,
+    chain,
+    every_operator,
+    frames,
+    table_operators,
+    tile_operators,
+)
 
 from bitwright.models import container
 from bitwright.models.fixed import BINARY, ProgramError
@@ -15,7 +22,9 @@ from bitwright.models.saved import KIND, VERSION, load, save
 
 
 @pytest.mark.parametrize(
-    "program", [binary_convolution(), every_operator(), table_operators()], ids=lambda p: p.name
+    "program",
+    [binary_convolution(), every_operator(), table_operators(), tile_operators()],
+    ids=lambda p: p.name,
 )
 def test_a_program_comes_back_as_it_was(program, tmp_path):
     save(program, tmp_path / "p.npz")

@@ -22,6 +22,7 @@ from bitwright.models.fixed import BINARY, TERNARY, Grid, Ints, signed, unsigned
 from bitwright.models.ops import Dot, SparseDot
 from bitwright.models.program import Edge
 from bitwright.models.saved import load, save
+from bitwright.sim.kernels.sparse_dot import BLOCKS_MAX, blocks
 from bitwright.sim.rtl import simulate
 
 
@@ -130,6 +131,36 @@ def test_a_long_row(density: float):
     op = SparseDot(weights(5, 900, signed(8), (1, 1), density), signed(8))
     program = one_node(op, Edge.of((900,), signed(8)))
     check_values(program, samples(program.input, 5), lambda x: x @ op.weights.T)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_kernel_computes_blocks_apart(seed: int):
+    """Of rows and columns in any order; each weight stands in one block, as small as it can be."""
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(1, 25, 2)
+    w = rng.integers(-8, 8, shape) * (rng.random(shape) < rng.choice([0.02, 0.06, 0.2, 0.6]))
+    found = blocks(w)
+    again = np.zeros_like(w)
+    for rows, columns in found:
+        again[np.ix_(rows, columns)] += w[np.ix_(rows, columns)]
+        assert w[np.ix_(rows, columns)].any(0).all()
+        assert w[np.ix_(rows, columns)].any(1).all()
+        # One more block would cut a weight: a walk from the first row reaches all.
+        reached = np.arange(len(rows)) == 0
+        part = w[np.ix_(rows, columns)] != 0
+        for _ in rows:
+            reached = part[:, part[reached].any(0)].any(1)
+        assert reached.all()
+    np.testing.assert_array_equal(again, w)
+    program = one_node(SparseDot(w, signed(4)), Edge.of((2, int(shape[1])), signed(8)))
+    check_values(program, samples(program.input, 5), lambda x: x @ w.T)
+
+
+def test_the_kernel_of_many_blocks_joins_neighbours():
+    w = np.kron(np.eye(200, dtype=int), np.ones((2, 1), int))
+    assert len(blocks(w)) == BLOCKS_MAX
+    program = one_node(SparseDot(w, signed(4)), Edge.of((200,), signed(8)))
+    check_values(program, samples(program.input, 5), lambda x: x @ w.T)
 
 
 def test_its_errors_name_it():

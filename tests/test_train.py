@@ -53,6 +53,7 @@ from bitwright.models.train.statistics import settle
 METHODS = [
     "sign", "bwnh", "bwnh2", "bwnh3", "ternary", "int2", "int4", "ffn", "ffn:powers=True",
     "qcnn", "svd", "spatial", "tucker", "cp", "prune-fine", "prune-group", "prune-filter",
+    "winograd",
 ]  # fmt: skip
 
 

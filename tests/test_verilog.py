@@ -50,6 +50,7 @@ from bitwright.models.fixed import unsigned as unsigned_grid
 from bitwright.models.ops import (
     Add,
     Concatenate,
+    DepthToSpace,
     DepthwiseDot,
     Dot,
     MaxPool,
@@ -59,6 +60,7 @@ from bitwright.models.ops import (
     Select,
     SumPool,
     Table,
+    TapTransform,
     Thresholds,
     TopK,
     Window,
@@ -434,6 +436,15 @@ UNITS: dict[str, Callable[[], Any]] = {
     "sum_pool": lambda: unit(SumPool(3), Fold(2), VECTORS),
     "depthwise": lambda: unit(
         DepthwiseDot(weights(TERNARY, 4, 3), TERNARY), Fold(2), Edge.of((2, 12), TERNARY)
+    ),
+    "tap_transform": lambda: unit(
+        TapTransform(RNG.integers(-3, 4, (4, 3))), Fold(2), Edge.of((2, 12), signed_grid(4))
+    ),
+    "tap_transform_narrow": lambda: unit(
+        TapTransform(RNG.integers(-3, 4, (2, 3))), Fold(1), Edge.of((4, 3), BINARY)
+    ),
+    "depth_to_space": lambda: unit(
+        DepthToSpace((2, 3), (3, 5)), Fold(1, 2), Edge.of((2, 2, 24), BINARY)
     ),
     "add": lambda: unit(Add(), Fold(3), VECTORS, Edge.of((3, 12), BINARY)),
     "concatenate": lambda: unit(Concatenate(), Fold(1, 2), VECTORS, Edge.of((3, 4), BINARY)),

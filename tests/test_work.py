@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from programs import every_operator, table_operators
+from programs import every_operator, table_operators, tile_operators
 
 from bitwright.hw.constant_dot import graph_of
 from bitwright.hw.convert import Widen
@@ -266,5 +266,6 @@ def test_nobody_has_said_what_an_unknown_unit_does():
 
 def test_every_operator_is_counted():
     tables = Design(table_operators(), {"lookup2": Fold(1, 4)}, {}).instances
+    tables += Design(tile_operators(), {}, {}).instances
     units = Design(every_operator(), {"top": Fold(2)}, {}).instances + tables
     assert all(work(unit.op, unit.place) is not None for unit in units)

@@ -12,3 +12,4 @@ from . import svd as svd
 from . import ternary as ternary
 from . import tucker as tucker
 from . import uniform as uniform
+from . import winograd as winograd

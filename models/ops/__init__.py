@@ -2,6 +2,7 @@
 
 from .add import Add as Add
 from .concatenate import Concatenate as Concatenate
+from .depth_to_space import DepthToSpace as DepthToSpace
 from .depthwise_dot import DepthwiseDot as DepthwiseDot
 from .dot import Dot as Dot
 from .lookup import Lookup as Lookup
@@ -15,6 +16,7 @@ from .sparse_dot import SparseDot as SparseDot
 from .table import Table as Table
 from .table_sum import TableSum as TableSum
 from .tables import Tables as Tables
+from .tap_transform import TapTransform as TapTransform
 from .thresholds import Thresholds as Thresholds
 from .top_k import TopK as TopK
 from .tree import Tree as Tree

@@ -22,7 +22,7 @@ from ..fixed import Ints, ProgramError
 from ..lower import NONE
 from ..network import Network, fold_batch_norm
 from ..program import Execute, Program
-from . import distil, ffn, lowrank, pruning, qcnn  # noqa: F401 - makes their forms known
+from . import distil, ffn, lowrank, pruning, qcnn, winograd  # noqa: F401 - makes their forms known
 from .model import Model, check_layers
 from .start import Draft, draft, scores_of
 from .statistics import settle

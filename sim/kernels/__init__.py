@@ -17,6 +17,7 @@ from ...models.program import INPUT, Edge, Op, Program
 from ...models.store import chunks
 from . import add as add
 from . import concatenate as concatenate
+from . import depth_to_space as depth_to_space
 from . import depthwise_dot as depthwise_dot
 from . import dot as dot
 from . import lookup as lookup
@@ -28,6 +29,7 @@ from . import sparse_dot as sparse_dot
 from . import table as table
 from . import table_sum as table_sum
 from . import tables as tables
+from . import tap_transform as tap_transform
 from . import thresholds as thresholds
 from . import top_k as top_k
 from . import tree as tree
