@@ -92,6 +92,12 @@ class Plan:
         """All stages, of which the last gives the result."""
         return self.add + 1
 
+    @property
+    def at_once(self) -> Plan:
+        """The same in one stage, behind what reads the operands."""
+        whole = self.products and replace(self.products, at=(1,))
+        return replace(self, products=whole, first=1, add=1)
+
 
 def plan_of(op: Scale, place: Place) -> Plan:
     """The plan of an operator at its place."""
