@@ -47,6 +47,10 @@ def _(op: Scale, place: Place, family: Family) -> Features:
         made = shifting(x, plan) + gates(held + early)
         return Features("Scale.shifts", parts + sums + reads + made)
     made = _multiplying(x, plan, place.output.grid, family)
+    if family.packs and made.dsp and plan.products and plan.products.cut:
+        return Features(
+            "Scale.multiply", parts + sums + gates(pe * x.bits * (plan.first - 1)) + made
+        )
     if family.packs and made.dsp:
         # Multipliers take the registers around them, and add.
         ends = gates(sum(outputs)) if plan.adds else Parts()

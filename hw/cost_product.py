@@ -6,7 +6,7 @@ from ..models.fixed import Grid, signed, unsigned
 from .cost_families import Family, multipliers
 from .cost_parts import Parts, together
 from .cost_sums import soft_product
-from .product import Product, Products, Slice, Term
+from .product import WORD, Product, Products, Slice, Term
 
 
 def staged(made: Products, k: int, read: tuple[int, int], family: Family) -> Parts:
@@ -15,18 +15,29 @@ def staged(made: Products, k: int, read: tuple[int, int], family: Family) -> Par
     read: the first of the product's bits that is read, and the one behind the last.
     """
     product = made.lanes[k]
-    held = sum(_held(terms, read) for terms in made.held(product))
-    packed = family.packs and any(_multiplied(*pair, family).dsp for pair in product.partial)
-    # Into a multiplier go the registers in front of it and behind it, and a sum.
-    return _gates(product, family) + Parts(ff=0 if packed else held)
+    held = made.held(product)
+    ff = sum(_held(terms, read) for terms in held)
+    if family.packs and any(_multiplied(*pair, family).dsp for pair in product.partial):
+        # Into a multiplier go the registers behind it, and a first sum with the one behind that.
+        partial, *sums = product.layers
+        ff -= sum(_held(terms, read) for terms in held if terms == partial)
+        if sums:
+            again = sums[0] in held or len(sums) == 1
+            ff -= again * _added(partial, sums[0], read[1])
+    return _gates(product, family) + Parts(ff=ff)
+
+
+def _added(terms: tuple[Term, ...], behind: tuple[Term, ...], most: int) -> int:
+    """Bits of the sums of a layer to which something is added."""
+    pairs = zip(terms[::2], terms[1::2], behind, strict=False)
+    return sum(min(total.shape.width, most - a.shift) - b.shift + a.shift for a, b, total in pairs)
 
 
 def _gates(product: Product, family: Family) -> Parts:
     """Partial products and their sums."""
     added = 0
     for terms, behind in zip(product.layers, product.layers[1:], strict=False):
-        pairs = zip(terms[::2], terms[1::2], behind, strict=False)
-        added += sum(total.shape.width - (b.shift - a.shift) for a, b, total in pairs)
+        added += _added(terms, behind, WORD)
     partial = together(*(_multiplied(*pair, family) for pair in product.partial))
     return partial + Parts({"partial": added})
 

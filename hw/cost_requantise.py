@@ -27,12 +27,13 @@ def _(op: Requantise, place: Place, family: Family) -> Features:
     factors = [] if plan.factor.fixed else [lane.factor_bits for lane in lanes]
     addends = [] if plan.addend.fixed else [lane.addend_bits for lane in lanes]
     stored = [*factors, *addends]
+    inside = any(lane.inside for lane in lanes)
     parts = together(
         gates(plan.stages, constant=1),
         counting(len(plan.factor.rows) if stored else 1),
         rom(np.concatenate(stored, axis=1), family) if stored else Parts(),
         gates(_carried(factors) * (plan.products.first - 1)),
-        gates(_carried(addends) * (plan.add - 1) * (not any(lane.inside for lane in lanes))),
+        gates(_carried(addends) * (plan.add - 1) * (plan.products.cut or not inside)),
         # Low bits of sums that are those of what is added.
         gates(_carried([lane.passed_on for lane in lanes]) * (plan.round - plan.add)),
         *(lane.parts() for lane in lanes),
@@ -74,7 +75,7 @@ class _Lane:
         if not plan.products.cut:
             return Parts(lut, ff=behind if self.inside else ff) + self.whole
         made = staged(plan.products, self.index, (self.unread, self.product), self.family)
-        return Parts(lut, ff=behind if self.inside else ff) + made
+        return Parts(lut, ff=ff - self.inside * self.x.bits) + made
 
     @property
     def whole(self) -> Parts:
