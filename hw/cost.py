@@ -13,6 +13,7 @@ was never fitted, there is no estimate.
 | `cost_families.py` | what sets the families apart, as data |
 | `cost_parts.py` | what a feature is; counters |
 | `cost_memory.py`, `cost_sums.py` | memories and tables; sums and products |
+| `cost_product.py` | products in several stages |
 | `cost_matrix.py` | the features of matrix-vector units |
 | `cost_tables.py` | of units that choose entries of tables, and of decision trees |
 | `cost_channels.py`, `cost_requantise.py`, `cost_thresholds.py` | of units channel by channel |

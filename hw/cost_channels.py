@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..models.fixed import Grid, Ints
+from ..models.fixed import Grid
 from ..models.ops import Add, Scale, Table
 from .cost_families import Family, cuts, multipliers, signed_width
 from .cost_memory import as_bits, distinct, registered, rom
@@ -18,7 +18,10 @@ from .cost_parts import (
     together,
     trailing_zeros,
 )
+from .cost_product import staged
 from .cost_sums import product_bits, soft_product
+from .elementwise import Field
+from .pack import number_shape
 from .scale import Plan, plan_of
 from .table import contents_of
 from .unit import Place
@@ -31,15 +34,23 @@ def _(op: Scale, place: Place, family: Family) -> Features:
     # A carry chain may take cells of two bits.
     chains = sum(-(-bits // family.chain) * family.chain for bits in outputs)
     sums = gates(sum(outputs), sum=chains if plan.adds else 0)
-    reads = gates(pe * x.bits if plan.stages > 1 else 0)
+    reads = gates(pe * x.bits * plan.first)
     parts = together(
         gates(plan.stages, constant=1),
         counting(len(plan.factor.rows) if plan.stored else 1),
         _stored(plan, family),
+        gates(_carried(plan, plan.factor, plan.negative) * max(0, plan.first - 1)),
     )
     if plan.sizes:
-        return Features("Scale.shifts", parts + sums + reads + shifting(x, plan))
+        held = (plan.add - plan.first) * (_chosen_bits(x, plan) + _carried(plan, plan.addend))
+        early = max(0, plan.first - 1) * _carried(plan, plan.addend)
+        made = shifting(x, plan) + gates(held + early)
+        return Features("Scale.shifts", parts + sums + reads + made)
     made = _multiplying(x, plan, place.output.grid, family)
+    if family.packs and made.dsp and plan.products and plan.products.cut:
+        return Features(
+            "Scale.multiply", parts + sums + gates(pe * x.bits * (plan.first - 1)) + made
+        )
     if family.packs and made.dsp:
         # Multipliers take the registers around them, and add.
         ends = gates(sum(outputs)) if plan.adds else Parts()
@@ -53,6 +64,23 @@ def _stored(plan: Plan, family: Family) -> Parts:
         return Parts()
     fields = [as_bits(field.rows, field.grid) for field in plan.stored]
     return rom(np.concatenate(fields, axis=1), family)
+
+
+def _carried(plan: Plan, *fields: Field) -> int:
+    """Registers that take on what was read of some fields, for a stage."""
+    stored = [field for field in plan.stored if field in fields]
+    bits = [as_bits(field.rows, field.grid) for field in stored]
+    return registered(np.concatenate(bits, axis=1)) if bits else 0
+
+
+def _chosen_bits(x: Grid, plan: Plan) -> int:
+    """Bits of the terms of lanes that shift: where it is chosen, as wide as the widest."""
+    lanes = plan.factor.rows.shape[1]
+    bits = signed_width(x) if not plan.negative.fixed else number_shape(x).width
+    if plan.factor.fixed:
+        return lanes * bits
+    low = next(size for size in plan.sizes if size) if any(plan.sizes) else 1
+    return lanes * (bits + plan.sizes[-1].bit_length() - low.bit_length())
 
 
 def _scaled_bits(op: Scale, place: Place, plan: Plan) -> list[int]:
@@ -78,26 +106,29 @@ def shifting(x: Grid, plan: Plan) -> Parts:
 
 def _multiplying(x: Grid, plan: Plan, y: Grid, family: Family) -> Parts:
     """The lanes' products, and what holds them and the memory's addends before they are added."""
-    products = together(*(_product_with(x, values, y, family) for values in plan.factor.rows.T))
+    lanes = range(plan.factor.rows.shape[1])
+    products = together(*(_product_with(x, plan, k, y, family) for k in lanes))
     if not plan.adds:
-        return Parts(products.lut, dsp=products.dsp)
-    if plan.addend.fixed:
         return products
-    return products + Parts(ff=registered(as_bits(plan.addend.rows, plan.addend.grid)))
+    return products + Parts(ff=_carried(plan, plan.addend) * (plan.add - 1))
 
 
-def _product_with(x: Grid, factors: Ints, y: Grid, family: Family) -> Parts:
+def _product_with(x: Grid, plan: Plan, k: int, y: Grid, family: Family) -> Parts:
     """One lane's product: multipliers, the sum of partial products, a register behind."""
+    assert plan.products
+    factors = plan.factor.rows[:, k]
     m = Grid(int(factors.min()), int(factors.max()))
-    bits = min(product_bits(x, m), y.bits)
-    if m.lo == m.hi:
-        size = abs(m.lo)
-        if size & (size - 1) == 0:
-            return Parts(ff=bits if size else 0)
-        bits -= trailing_zeros(size, bits)
+    bits, size = min(product_bits(x, m), y.bits), abs(m.lo) if m.lo == m.hi else 3
+    zeros = trailing_zeros(size, bits) if m.lo == m.hi else 0
+    behind = bits - zeros if plan.adds and size else 0
+    if plan.products.cut:
+        return staged(plan.products, k, (0, y.bits), family) + Parts(ff=behind)
+    if size & (size - 1) == 0:
+        return Parts(ff=behind)
     dsp = multipliers(x, m, family)
+    bits -= zeros
     lut = {"partial": bits * cuts(x, m, family)} if dsp else soft_product(x, m)
-    return Parts(lut, ff=bits, dsp=dsp)
+    return Parts(lut, ff=behind, dsp=dsp)
 
 
 @features.register

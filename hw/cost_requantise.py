@@ -11,6 +11,7 @@ from ..models.ops import Requantise
 from .cost_families import Family, cuts, has_sign, multipliers
 from .cost_memory import as_bits, registered, rom
 from .cost_parts import Features, Parts, counting, features, gates, together, trailing_zeros
+from .cost_product import staged
 from .cost_sums import product_bits, soft_product
 from .requantise import Plan, plan_of
 from .unit import Place
@@ -28,14 +29,22 @@ def _(op: Requantise, place: Place, family: Family) -> Features:
     stored = [*factors, *addends]
     inside = any(lane.inside for lane in lanes)
     parts = together(
-        gates(3, constant=1),
+        gates(plan.stages, constant=1),
         counting(len(plan.factor.rows) if stored else 1),
         rom(np.concatenate(stored, axis=1), family) if stored else Parts(),
-        gates(registered(np.concatenate(addends, axis=1)) if addends and not inside else 0),
+        gates(_carried(factors) * (plan.products.first - 1)),
+        gates(_carried(addends) * (plan.add - 1) * (plan.products.cut or not inside)),
+        # Low bits of sums that are those of what is added.
+        gates(_carried([lane.passed_on for lane in lanes]) * (plan.round - plan.add)),
         *(lane.parts() for lane in lanes),
     )
     wires = all(lane.wires for lane in lanes)
     return Features("Requantise.shifts" if wires else "Requantise.multiply", parts)
+
+
+def _carried(fields: list[np.ndarray]) -> int:
+    """Registers that take on what was read of a memory, for a stage."""
+    return registered(np.concatenate(fields, axis=1)) if fields else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +68,22 @@ class _Lane:
             "low": low,
             "output": self.output if high or low else 0,
         }
+        plan, behind = self.plan, self.behind + self.output
         if self.wires:
-            return Parts(lut, ff=2 * product + self.output)
-        ff = self.x.bits + product + self.output
+            return Parts(lut, ff=plan.add * product + behind)
+        ff = plan.products.first * self.x.bits + product + behind
+        if not plan.products.cut:
+            return Parts(lut, ff=behind if self.inside else ff) + self.whole
+        made = staged(plan.products, self.index, (self.unread, self.product), self.family)
+        return Parts(lut, ff=ff - self.inside * self.x.bits) + made
+
+    @property
+    def whole(self) -> Parts:
+        """The product in one stage."""
         dsp = multipliers(self.x, self.factor, self.family)
         if not dsp:
-            return Parts({**lut, **soft_product(self.x, self.factor)}, ff=ff)
-        return Parts(
-            {**lut, "partial": self.partial}, ff=self.output if self.inside else ff, dsp=dsp
-        )
+            return Parts(soft_product(self.x, self.factor))
+        return Parts({"partial": self.partial}, dsp=dsp)
 
     @property
     def inside(self) -> bool:
@@ -162,6 +178,11 @@ class _Lane:
         bits = as_bits(self.addends[:, None], self.plan.addend.grid)
         return bits[:, 0 if self.even else min(self.zeros, self.op.shift) :]
 
+    @property
+    def passed_on(self) -> np.ndarray:
+        """What is stored of what is added, where it meets 0."""
+        return self.addend_bits[:, : 0 if self.plan.addend.fixed else self.zeros]
+
     # What becomes of the sum.
 
     @property
@@ -192,6 +213,22 @@ class _Lane:
         high = wide - trailing_zeros(op.hi, wide) if op.hi < size - 1 else 0
         low = wide - trailing_zeros(op.lo, wide - 1) if signed and op.lo > -size else 0
         return high, low
+
+    @property
+    def behind(self) -> int:
+        """Bits in registers between the stages behind the product's."""
+        plan, (high, low) = self.plan, self.clamps
+        zeros = self.zeros if plan.addend.fixed else 0
+        total = self.sums.bits - self.zeros
+        rounded = self.wide - max(0, zeros - self.op.shift)
+        if not high and not low:
+            rounded = min(rounded, self.output)
+        ends = min(rounded, self.output) + (high > 0) + (low > 0)
+        return (
+            (plan.round - plan.add) * total
+            + (plan.compare - plan.round) * rounded
+            + (plan.select - plan.compare) * ends
+        )
 
     @property
     def output(self) -> int:

@@ -10,7 +10,8 @@ from itertools import pairwise
 from amaranth.hdl import C, Module, Signal, Value
 
 from ..models.fixed import Grid, Ints
-from .elastic import counter, lane, number, rom, rom_words
+from .elastic import counter, in_block, lane, number, rom, rom_words
+from .sums import READ
 from .unit import Fold, Place, Port, Ports, divisors
 
 
@@ -47,6 +48,12 @@ class Field:
     def fixed(self) -> bool:
         """True if every lane sees one value only, so that no memory is needed."""
         return bool((self.rows == self.rows[0]).all())
+
+
+def read_levels(fields: Sequence[Field]) -> int:
+    """Levels of the memory of the fields that vary."""
+    bits = [field.grid.bits * field.rows.shape[1] for field in fields if not field.fixed]
+    return READ if bits and in_block(sum(bits), len(fields[0].rows)) else 0
 
 
 def read_fields(m: Module, fields: Sequence[Field], read: Value) -> dict[Field, Value]:

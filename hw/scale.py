@@ -1,9 +1,13 @@
-"""Multiply and add `pe` channels a cycle: wires, an adder or a multiplier, as the constants ask."""
+"""Multiply and add `pe` channels a cycle: wires, an adder or a multiplier, as the constants ask.
+
+Elastic stages: one reads operands where there is a memory or a multiplier; as many multiply, or
+choose between shifts, and add, as the levels of the place ask for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
@@ -16,10 +20,13 @@ from .elementwise import (
     by_beat,
     channel_foldings,
     constants,
-    held,
     read_fields,
+    read_levels,
     same_lanes,
 )
+from .pack import number_shape
+from .product import Products, carried
+from .sums import CHAIN, GATE, cut
 from .timing import Timing, after, pipeline_timing
 from .unit import Fold, Place, Ports, Unit, component, fill, foldings, ports, timing
 
@@ -53,12 +60,17 @@ class Plan:
     factor: the place in `sizes`; the multiplier where that is empty.
     negative: where `sizes` are used, whether the product is subtracted.  A lane of which that is
         true of some channels takes ~x = -x - 1 for those, and `addend` makes up for it.
+    products: what a multiplier gives, where `sizes` are not used.
+    first, add: the stages that multiply, or choose, first, and that add.
     """
 
     sizes: tuple[int, ...]
     factor: Field
     negative: Field
     addend: Field
+    products: Products | None
+    first: int
+    add: int
 
     @property
     def adds(self) -> bool:
@@ -77,10 +89,14 @@ class Plan:
 
     @property
     def stages(self) -> int:
-        """A stage to read operands where there is a memory or multiplier; to multiply; to add."""
-        if self.sizes:
-            return 2 if self.stored else 1
-        return 3 if self.adds else 2
+        """All stages, of which the last gives the result."""
+        return self.add + 1
+
+    @property
+    def at_once(self) -> Plan:
+        """The same in one stage, behind what reads the operands."""
+        whole = self.products and replace(self.products, at=(1,))
+        return replace(self, products=whole, first=1, add=1)
 
 
 def plan_of(op: Scale, place: Place) -> Plan:
@@ -95,12 +111,30 @@ def plan_of(op: Scale, place: Place) -> Plan:
         return Field(by_beat(np.array(wrapped, np.int64), lanes))
 
     if any(size & (size - 1) for size in sizes):
-        return Plan((), field(multipliers), field([0] * len(biases)), field(biases))
+        factor, addend = field(multipliers), field(biases)
+        x, used = number_shape(place.inputs[0].grid), read_levels((factor, addend))
+        products = Products.of(x, factor, place.levels, used)
+        # A register stands between a product and what is added.
+        add = products.last + (addend.grid != Grid(0, 0))
+        nothing = field([0] * len(biases))
+        return Plan((), factor, nothing, addend, products, products.first, add)
     negative = field([m < 0 for m in multipliers])
     if not negative.fixed:
         biases = [b + max(-m, 0) for m, b in zip(multipliers, biases, strict=True)]
-    places = field([sizes.index(abs(m)) for m in multipliers])
-    return Plan(sizes, places, negative, field(biases))
+    places, addend = field([sizes.index(abs(m)) for m in multipliers]), field(biases)
+    return _shifting(Plan(sizes, places, negative, addend, None, 0, 0), place.levels)
+
+
+def _shifting(plan: Plan, levels: int) -> Plan:
+    """The plan of shifts with its stages: operands are read where constants differ."""
+    if not plan.stored:
+        return plan
+    choose = 0 if plan.factor.fixed else (len(plan.sizes) - 1).bit_length()
+    # A sign fits the LUT that chooses between two shifts.
+    flip = not plan.negative.fixed and choose != 1
+    steps = (GATE * (choose + flip), *[CHAIN] * plan.adds)
+    at = cut(steps, levels, read_levels(plan.stored))
+    return replace(plan, first=1 + at[0], add=1 + at[-1])
 
 
 class Scaler(Unit):
@@ -115,18 +149,18 @@ class Scaler(Unit):
         take = pipeline(m, plan.stages, self.i.valid, self.o)
         m.d.comb += self.i.ready.eq(take[0])
         memory = read_fields(m, plan.fields, take[0])
-        multiply = take[1] if plan.stages == 3 else None
-        if multiply is not None and plan.addend in memory:
-            memory[plan.addend] = held(m, memory[plan.addend], multiply, "addend")
+        for field in memory:
+            name, end = ("addend", plan.add) if field is plan.addend else ("factor", plan.first)
+            memory[field] = carried(m, memory[field], take, name, 1, end)
         x = self.i.payload
         if plan.stages > 1:
             x = Signal(self.ports.inputs[0].width)
             with m.If(take[0]):
                 m.d.sync += x.eq(self.i.payload)
+            x = carried(m, x, take, "x", 1, plan.first)
         values = numbers(m, x, lanes, self.place.inputs[0].grid, "x")
         outputs = [
-            stored(scaled(m, plan, memory, k, value, multiply), grid)
-            for k, value in enumerate(values)
+            stored(scaled(m, plan, memory, k, value, take), grid) for k, value in enumerate(values)
         ]
         with m.If(take[-1]):
             m.d.sync += self.o.payload.eq(Cat(*outputs))
@@ -144,27 +178,22 @@ def scaled(
     memory: Mapping[Field, Value],
     k: int,
     value: Value,
-    multiply: Value | None,
+    takes: Sequence[Value],
 ) -> Value:
-    """What a plan makes of the value in lane k; `multiply` enables a register behind a product.
+    """What a plan makes of the value in lane k, in the last of its stages.
 
-    memory: what was read of the fields that are not fixed.
+    memory: what was read of the fields that are not fixed, in the stages that use it.
     """
     factor, negative = constants(plan.factor, memory)[k], constants(plan.negative, memory)[k]
-    if plan.sizes:
-        term = _shifted(m, plan, value, factor, negative, f"flipped{k}")
+    if plan.products is None:
+        term, stage = _shifted(m, plan, value, factor, negative, f"flipped{k}"), plan.first
     else:
-        term = _product(m, value, factor, multiply, f"product{k}")
+        term, stage = plan.products.build(m, takes, k, value, factor), plan.products.last
+    term = carried(m, term, takes, f"product{k}", stage, plan.add)
     addend = constants(plan.addend, memory)[k]
     if plan.negative.fixed and plan.negative.rows[0, k]:
         return addend - term
     return addend + term if plan.adds else term
-
-
-def _product(m: Module, value: Value, factor: Value, enable: Value | None, name: str) -> Value:
-    """The product, behind a register where something is added to it."""
-    product = value * factor
-    return product if enable is None else held(m, product, enable, name)
 
 
 def _shifted(

@@ -104,7 +104,7 @@ def plan_of(op: Thresholds, place: Place) -> Plan:
         steps = 0
     lanes = place.fold.pe
     ends = Field(by_beat(op.offset, lanes)), Field(by_beat(op.step, lanes))
-    return Plan(limits, grid, steps, ends, scale.plan_of(Scale(op.step, op.offset), place))
+    return Plan(limits, grid, steps, ends, scale.plan_of(Scale(op.step, op.offset), place).at_once)
 
 
 def luts(op: Thresholds, place: Place) -> tuple[float, float]:
@@ -210,7 +210,7 @@ def _choice(m: Module, plan: Plan, memory: Memory, counts: list[Value]) -> list[
 
 def _scaled(m: Module, plan: Plan, memory: Memory, counts: list[Value]) -> list[Value]:
     """Offset + step * count in each lane, without a multiplier where steps are powers of two."""
-    return [scale.scaled(m, plan.scaled, memory, k, count, None) for k, count in enumerate(counts)]
+    return [scale.scaled(m, plan.scaled, memory, k, count, ()) for k, count in enumerate(counts)]
 
 
 @component.register

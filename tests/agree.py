@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from hypothesis import settings
 
 from bitwright.codegen import runner
 from bitwright.codegen.bench import TESTBENCH, Trial, write_vectors
+from bitwright.codegen.verilog import write_rtl
 from bitwright.hw.beats import to_beats
 from bitwright.hw.buffers import buffered
 from bitwright.hw.design import Design, figures
-from bitwright.hw.unit import Fold, cycles
+from bitwright.hw.unit import DEFAULT_LEVELS, Fold, cycles
 from bitwright.models.fixed import TERNARY, Ints, ProgramError
 from bitwright.models.ops import Dot, Reshape, Thresholds
 from bitwright.models.program import Edge, Node, Op, Program
@@ -106,6 +108,7 @@ def check_unit(
     frames: int = 4,
     stall: float = 0.35,
     seed: int = 0,
+    levels: int = DEFAULT_LEVELS,
 ) -> None:
     """Definition, `naive` loop, kernel and hardware agree, and hardware keeps its promises.
 
@@ -118,7 +121,7 @@ def check_unit(
     for name, (rows, columns) in {n.name: n.op.weights.shape for n in program.nodes
                                   if n.name.startswith("branch")}.items():  # fmt: skip
         folds[name] = Fold(rows, columns)
-    least = Design(program, {} if isinstance(op, Reshape) else folds, {})
+    least = Design(program, {} if isinstance(op, Reshape) else folds, {}, levels)
     ample = buffered(least)
     check_interval(ample)
     check_hardware(ample, x)
@@ -159,6 +162,20 @@ def check_hardware(design: Design, x: Ints, gates: Gates | None = None) -> None:
         trace = traces[stream.name]
         assert trace.words == to_beats(values[stream.edge], stream.port), stream.name
         assert trace.cycles == promised[stream.name].tolist(), stream.name
+
+
+def check_simulators(
+    units: Sequence[tuple[Op, Edge, Fold]], levels: Sequence[int], engine: str
+) -> None:
+    """Units, each in the next number of levels, with stalls: every value and cycle of the RTL."""
+    trials = []
+    for number, ((op, edge, fold), most) in enumerate(zip(units, cycle(levels), strict=False)):
+        program = chain(f"unit{number}", edge, op)
+        design = Design(program, {"n0": fold}, {}, most)
+        x, gates = samples(edge, 8, number), stalls(0.3, number, 400)
+        trials.append(Trial(f"t{number}", design, write_rtl(design), x, gates))
+    outcomes = rtl.simulate(trials, engine).outcomes
+    assert all(outcome.right for outcome in outcomes), [o.report for o in outcomes]
 
 
 def chain(name: str, edge: Edge, *ops: Op) -> Program:

@@ -19,7 +19,7 @@ from bitwright.hw.fifo import Fifo
 from bitwright.hw.fork import Fork
 from bitwright.hw.unit import Fold, Place, component
 from bitwright.models.fixed import BINARY, TERNARY, ProgramError, signed, unsigned
-from bitwright.models.ops import Add, Dot, Requantise, Thresholds
+from bitwright.models.ops import Add, Dot, Requantise, Scale, Thresholds
 from bitwright.models.program import Edge
 
 needs_yosys = pytest.mark.skipif(
@@ -294,6 +294,23 @@ def test_requantise_is_as_large_as_estimated(constants, pe, even):
     found, worst = cost.estimate(op, place), cost.error()["lut"]["worst"]
     assert abs(found.lut - area.lut) <= worst * area.lut
     assert (found.ff, found.bram, found.dsp) == (area.ff, area.bram, area.dsp)
+
+
+@needs_yosys
+@pytest.mark.parametrize("levels", [2, 7])
+def test_products_in_stages_are_as_large_as_estimated(levels):
+    edge = Edge.of((4, 16), signed(24))
+    factors = np.arange(2**16 - 16, 2**16)
+    for op in (
+        Requantise(factors, 2**15 * BIASES, 25, -128, 127, 1),
+        Scale(factors, 2**9 * BIASES),
+    ):
+        place = Place((edge,), op.infer(edge), Fold(2), levels)
+        area = synth.synthesise(
+            write_component(component(op, place), "unit"), "ecp5", delay=synth.RELAXED
+        )
+        found = cost.model().extrapolate(cost.features(op, place, ECP5))
+        assert (found.ff, found.bram, found.dsp) == (area.ff, area.bram, area.dsp)
 
 
 @pytest.mark.parametrize("pe", [1, 4])

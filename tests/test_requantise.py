@@ -8,13 +8,15 @@ from math import floor
 
 import numpy as np
 import pytest
-from agree import check_unit, check_values, one_node, refused, samples
-from hypothesis import given
+from agree import check_simulators, check_unit, check_values, one_node, refused, samples
+from amaranth.hdl import Shape
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitwright.codegen.verilog import write_component
+from bitwright.hw import product
 from bitwright.hw.requantise import plan_of
-from bitwright.hw.unit import Fold, Place, component
+from bitwright.hw.unit import Fold, Place, component, fill
 from bitwright.models.fixed import BINARY, Grid, Ints, signed, unsigned
 from bitwright.models.ops import Requantise
 from bitwright.models.program import Edge
@@ -97,6 +99,114 @@ FIXED = {
 @pytest.mark.parametrize(("grid", "op"), FIXED.values(), ids=FIXED)
 def test_constants_that_do_not_vary(grid: Grid, op: Requantise, pe: int):
     check_unit(op, Edge.of((3, 6), grid), lambda x: naive(op, x), Fold(pe), seed=pe)
+
+
+def ends(bits: int, shift: int, even: int = 0, low: int = 0) -> Requantise:
+    """Multipliers at and around the ends of so many bits, from `low` up, of signs that vary."""
+    top = 2**bits - 1
+    m = [max(low, m) for m in (top, -top - 1, top - 1, -top, 0, top // 3)]
+    half = 1 << (shift - 1)
+    return constants(m, [0, -1, half, -half, 7 * half, 1], shift, -100, 127, even)
+
+
+WIDE = {
+    "2 x 2": (signed(2), ends(1, 1, 1)),
+    "17 unsigned x 17": (unsigned(17), ends(16, 30)),
+    "18 x 17 unsigned": (signed(18), ends(17, 30, 0, 1)),
+    "18 unsigned x 18 unsigned": (unsigned(18), ends(18, 31, 1, 3)),
+    "18 unsigned x 8": (unsigned(18), ends(7, 17)),
+    "19 x 7 unsigned": (signed(19), ends(7, 20, 0, 64)),
+    "19 unsigned x 19 unsigned": (unsigned(19), ends(19, 32, 0, 1)),
+    "24 x 16 unsigned": (signed(24), ends(16, 32, 0, 2**15)),
+    "24 x 16, even": (signed(24), ends(15, 32, 1)),
+    "35 x 20": (signed(35), ends(19, 47, 1)),
+    "36 x 18": (signed(36), ends(17, 46)),
+    "40 x 22": (signed(40), ends(21, 55)),
+    "40 unsigned x 22 unsigned": (unsigned(40), ends(22, 56, 0, 1)),
+    "22 x 40": (signed(22), ends(39, 53)),
+    "not around 0": (Grid(-(2**30), -(2**29)), ends(20, 44)),
+    "ties": (signed(30), constants([m << 19 for m in (1, -1, 3, -3, 5, 7)], [b << 19 for b in
+             (0, 1, 2, 3, -1, -2)], 20, -(2**31), 2**31, 1)),
+    "one multiplier": (signed(24), constants([-(2**20) + 3] * 6, [5] * 6, 37, -128, 127, 1)),
+    "one with zeros": (signed(24), constants([5 << 30] * 6, [9 << 40] * 6, 47, -128, 127)),
+    "ones far apart": (signed(20), constants([2**36 + 1] * 6, [0] * 6, 40, -(2**17), 2**17)),
+    "by residue": (signed(24), constants([2**20 + 1, -8, 0] * 2, [1, 2**30, -1] * 2, 33, -99, 99)),
+    "wires": (signed(40), constants([4, -4] * 3, [2**40 - 1, 3] * 3, 33, -128, 127, 1)),
+    "lowest product": (Grid(0, 2), constants([-(2**62), 3] * 3, [-1, 0] * 3, 60, -8, 7)),
+}  # fmt: skip
+"""Products that take several multipliers, and what lies at their edges."""
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize(("grid", "op"), WIDE.values(), ids=WIDE)
+def test_any_number_of_levels(grid: Grid, op: Requantise, levels: int):
+    for pe in (1, 3):
+        check_unit(op, Edge.of((2, 6), grid), lambda x: naive(op, x), Fold(pe), levels=levels)
+
+
+@given(
+    bits=st.integers(2, 40), sign=st.booleans(), shift=st.integers(1, 61), even=st.integers(0, 1),
+    levels=st.integers(1, 9), seed=st.integers(0, 999),
+)  # fmt: skip
+@settings(max_examples=15)
+def test_any_width_in_any_number_of_levels(
+    bits: int, sign: bool, shift: int, even: int, levels: int, seed: int
+):
+    rng = np.random.default_rng(seed)
+    wide = 1 << int(rng.integers(1, min(40, 61 - bits) + 1))
+    m, b = rng.integers(-wide, wide, 4), rng.integers(-(2**60), 2**60, 4)
+    op = Requantise(m, b, shift, -(2 ** int(rng.integers(1, 20))), int(rng.integers(0, 9999)), even)
+    edge = Edge.of((3, 4), signed(bits) if sign else unsigned(bits))
+    fold = Fold(int(rng.choice([1, 2, 4])))
+    check_unit(op, edge, lambda x: naive(op, x), fold, seed=seed, levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("op", "stages"),
+    [
+        # Multiply 5, add partial products 2; add 2, compare 2, select 1.
+        (ends(16, 32, 0, 2**15), {1: 6, 2: 6, 3: 5, 4: 5, 5: 4, 7: 3, 100: 3}),
+        # One partial product, and whether a half was odd: 32 bits shifted out are 3 levels.
+        (ends(7, 32, 1, 64), {1: 6, 3: 5, 4: 5, 5: 4, 8: 3, 100: 3}),
+        (constants([1] * 6, [9] * 6, 4, -8, 7), {1: 4, 2: 4, 3: 3, 4: 3, 5: 3, 100: 3}),
+    ],
+)
+def test_there_are_only_the_stages_that_are_needed(op: Requantise, stages: dict[int, int]):
+    edge = Edge.of((2, 6), signed(18 if op.even else 24))
+    found = {k: fill(op, Place((edge,), op.infer(edge), Fold(2), k)) for k in stages}
+    assert found == stages
+
+
+def test_constants_in_block_ram_are_read_in_a_stage_of_their_own():
+    op = constants([128 + k for k in range(64)], [k << 14 for k in range(64)], 16, -128, 127)
+    edge = Edge.of((2, 64), signed(16))
+    folds = [plan_of(op, Place((edge,), op.infer(edge), Fold(pe))) for pe in (1, 2)]
+    assert [plan.products.first for plan in folds] == [2, 1]
+    check_unit(op, edge, lambda x: naive(op, x))
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize("engine", ["icarus", "verilator"])
+def test_wide_products_in_both_simulators(engine: str):
+    units = [(op, Edge.of((2, 6), grid), Fold(2)) for grid, op in WIDE.values()]
+    check_simulators(units, (1, 3, 7), engine)
+
+
+MUTANTS = {
+    "no sign": (product.Slice, "of", lambda self, value: value[self.low :][: self.shape.width]),
+    "a bit off": (product.Slice, "of", lambda self, value: value[self.low + (self.low > 0) :]),
+    "no register": (product, "carried", lambda m, value, *rest: value),
+    "no sum": (product.Product, "add", lambda self, m, values, *rest: values[::2]),
+    "no carry": (product.Term, "above", lambda self, other: Shape(1)),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_what_is_altered_in_a_product_is_caught(mutant: str, monkeypatch: pytest.MonkeyPatch):
+    grid, op = WIDE["24 x 16, even"]
+    monkeypatch.setattr(*MUTANTS[mutant])
+    with pytest.raises(AssertionError):
+        check_unit(op, Edge.of((2, 6), grid), lambda x: naive(op, x), Fold(2))
 
 
 def varying(op: Requantise, pe: int) -> tuple[bool, bool]:

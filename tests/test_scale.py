@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from agree import chain, check_unit, check_values, one_node, refused, samples
-from hypothesis import given
+from agree import (
+    chain,
+    check_simulators,
+    check_unit,
+    check_values,
+    one_node,
+    refused,
+    samples,
+)
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitwright.hw.scale import plan_of
@@ -108,6 +116,80 @@ def test_there_are_only_the_stages_that_are_needed(
     place = Place((edge,), op.infer(edge), Fold(pe))
     assert fill(op, place) == plan_of(op, place).stages == stages
     check_unit(op, edge, lambda x: naive(op, x), Fold(pe))
+
+
+WIDE = {
+    "24 x 13": (signed(24), [2**12 - 1, -(2**12), 3], [0, 0, 0]),
+    "24 x 13, biased": (signed(24), [2**12 - 1, -(2**12), 3], [2**35, -(2**35) - 1, 1]),
+    "18 unsigned x 18 unsigned": (unsigned(18), [2**18 - 1, 2**17, 5], [0, -1, 2**36]),
+    "18 unsigned x 4": (unsigned(18), [7, -8, 5], [0, -1, 2**20]),
+    "19 x 19 unsigned": (signed(19), [2**19 - 1, 2**18, 1], [0, 0, 0]),
+    "40 x 22": (signed(40), [2**21 - 1, -(2**21), 1], [2**61, -(2**61), 0]),
+    "40 unsigned x 23 unsigned": (unsigned(40), [2**22, 2**22 - 1, 3], [0, -9, 2**61]),
+    "20 x 40": (signed(20), [2**39 - 1, -(2**39), 2**35 + 1], [1, -1, 0]),
+    "one multiplier": (signed(24), [-(2**20) - 3] * 3, [4, 5, 6]),
+    "one multiplier and bias": (unsigned(24), [-(5 << 30)] * 3, [7] * 3),
+    "ones far apart": (signed(20), [2**36 + 1] * 3, [0] * 3),
+    "widest": (signed(2), [2**62, 2**61 + 1, -(2**60) - 1], [0, 1, 2**60]),
+    "powers of two": (signed(20), [1, -(2**20), 2**40], [3, 0, -(2**50)]),
+    "many powers of two": (unsigned(8), [0, 2**50, -(2**30)], [2**61, 0, 1]),
+}
+"""Products that take several multipliers, and choices between shifts."""
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize("pe", [1, 3])
+@pytest.mark.parametrize(("grid", "multiplier", "bias"), WIDE.values(), ids=WIDE)
+def test_any_number_of_levels(
+    grid: Grid, multiplier: list[int], bias: list[int], pe: int, levels: int
+):
+    op = constants(multiplier, bias)
+    check_unit(op, channels(op, grid), lambda x: naive(op, x), Fold(pe), levels=levels)
+
+
+@given(
+    bits=st.integers(2, 40), sign=st.booleans(), wide=st.integers(1, 40), biased=st.booleans(),
+    levels=st.integers(1, 9), seed=st.integers(0, 999),
+)  # fmt: skip
+@settings(max_examples=15)
+def test_any_width_in_any_number_of_levels(
+    bits: int, sign: bool, wide: int, biased: bool, levels: int, seed: int
+):
+    rng = np.random.default_rng(seed)
+    most = 1 << min(wide, 61 - bits)
+    m, b = rng.integers(-most, most, 4), rng.integers(-(2**60), 2**60, 4) * biased
+    op = Scale(m, b)
+    edge = channels(op, signed(bits) if sign else unsigned(bits))
+    fold = Fold(int(rng.choice([1, 2, 4])))
+    check_unit(op, edge, lambda x: naive(op, x), fold, seed=seed, levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("name", "pe", "stages"),
+    [
+        # Multiply 5, add partial products 2; add 2.
+        ("24 x 13", 3, {1: 3, 3: 3, 6: 3, 7: 2, 100: 2}),
+        ("24 x 13, biased", 3, {1: 4, 3: 4, 6: 4, 7: 3, 100: 3}),
+        ("40 x 22", 3, {3: 6, 4: 5, 6: 4, 9: 4, 11: 3}),
+        # Flip and choose between three 3, add 2.
+        ("powers of two", 1, {1: 3, 3: 3, 4: 3, 5: 2, 100: 2}),
+        ("powers of two", 3, {1: 1, 3: 1}),
+    ],
+)
+def test_fewer_levels_make_more_stages(name: str, pe: int, stages: dict[int, int]):
+    grid, multiplier, bias = WIDE[name]
+    op = constants(multiplier, bias)
+    edge = channels(op, grid)
+    found = {k: fill(op, Place((edge,), op.infer(edge), Fold(pe), k)) for k in stages}
+    assert found == stages
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize("engine", ["icarus", "verilator"])
+def test_wide_products_in_both_simulators(engine: str):
+    ops = [(constants(multiplier, bias), grid) for grid, multiplier, bias in WIDE.values()]
+    units = [(op, channels(op, grid), Fold(pe)) for op, grid in ops for pe in (1, 3)]
+    check_simulators(units, (1, 3, 7), engine)
 
 
 integers = st.integers(-(2**40), 2**40)
