@@ -526,7 +526,7 @@ _LAYERS: tuple[Layer, ...] = (
     _windowed_pool, _windowed_pool, _dot, _dot, _packed_dot, _packed_dot, _sparse_dot,
     _depthwise, _depthwise, _max_pool, _sum_pool, _global_pool, _thresholds, _thresholds,
     _requantise, _requantise, _reshape, _top_k, _residual, _parallel, _skip, _scale, _table,
-    _select, _resize, _quantised_product, _tree, _table_sum, _tap_transform,
+    _select, _resize, _resize, _quantised_product, _tree, _table_sum, _tap_transform,
     _depth_to_space, _tiles,
 )  # fmt: skip
 """Each as likely as it stands here often."""
