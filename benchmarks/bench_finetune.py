@@ -42,7 +42,7 @@ METHODS = (
     "bwnh", "bwnh2", "ternary", "int2", "int4", "ffn", "qcnn", "svd", "prune-fine", "prune-group",
     "bwnh/1",
 )  # fmt: skip
-"""One of each trainable form, and of each width that training may help."""
+"""One of each trainable form (winograd's is that of int8), and of widths that training may help."""
 COARSE = {"bwnh"}
 """Weights whose signs must move to be trained; others are near their best already: `FINE`."""
 FINE = Options(epochs=20, rate=1e-4, teacher=0.9)

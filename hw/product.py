@@ -1,7 +1,8 @@
 """Products in stages: one that is too wide for a multiplier is a sum of partial products.
 
-Operands are cut as Yosys cuts them (`mul2dsp`), so that a product takes as many multipliers in
-several stages as in one.  A step multiplies; then partial products are added, a layer a step.
+Operands are cut as Yosys cuts them (`mul2dsp`) for multipliers of 18 x 18 bits, so that a product
+takes as many of these in several stages as in one; of Xilinx 7's (25 x 18) it may take more.  A
+step multiplies; then partial products are added, a layer a step.
 """
 
 from __future__ import annotations
@@ -192,8 +193,9 @@ class Products:
             known = abs(value) if size else value
             own = Product(x, C(known).shape(), known) if factor.fixed else Product(x, shape)
             lanes.append(own)
-        multiply = 0 if all(lane.wires for lane in lanes) else MULTIPLY
-        layers = max(len(lane.layers) for lane in lanes) - 1
+        wires = all(lane.wires for lane in lanes)
+        multiply = 0 if wires else MULTIPLY
+        layers = 0 if wires else max(len(lane.layers) for lane in lanes) - 1
         stages = cut([multiply, *[CHAIN] * layers], levels, used)
         return cls(tuple(lanes), tuple(1 + stage for stage in stages))
 

@@ -144,7 +144,7 @@ def _node(number: int, node: Json, arrays: container.Arrays) -> Node:
     values: Json = {}
     for item in fields(kind):  # type: ignore[arg-type]
         key = f"node{number}.{item.name}"
-        if key in arrays:
+        if key in arrays and item.type == "Ints":
             values[item.name] = arrays[key]
         elif item.name in node["fields"]:
             values[item.name] = _field(name, item.name, str(item.type), node["fields"][item.name])

@@ -141,6 +141,8 @@ def check_values(program: Program, x: Ints, naive: Naive) -> None:
     np.testing.assert_array_equal(y, execute(node.op, edges, edge, *xs))
     assert bool(((y >= edge.lo) & (y <= edge.hi)).all())
     assert edge.grid.holds(y)
+    none = [value[:0] for value in xs]
+    assert node.op(*none).shape == execute(node.op, edges, edge, *none).shape == (0, *edge.shape)
 
 
 def check_interval(design: Design) -> None:

@@ -177,6 +177,12 @@ def test_there_are_only_the_stages_that_are_needed(op: Requantise, stages: dict[
     assert found == stages
 
 
+def test_wires_of_any_width_take_no_stage():
+    op = constants([1] * 6, [9] * 6, 4, -8, 7)
+    edge = Edge.of((2, 6), signed(40))
+    assert plan_of(op, Place((edge,), op.infer(edge), Fold(2))).products.at == (1,)
+
+
 def test_constants_in_block_ram_are_read_in_a_stage_of_their_own():
     op = constants([128 + k for k in range(64)], [k << 14 for k in range(64)], 16, -128, 127)
     edge = Edge.of((2, 64), signed(16))

@@ -82,6 +82,9 @@ CHANGES = {
     "node 'window0': Window repeat has 2 integers from 1 to 65536": lambda d, a: d["nodes"][0][
         "fields"
     ].update(repeat=[0, 1]),
+    "node 'window0' lacks the field 'kernel'": lambda d, a: a.update(
+        {"node0.kernel": np.array([d["nodes"][0]["fields"].pop("kernel")[0]] * 2)}
+    ),
     "node 'dot1' lacks the field 'weights'": lambda d, a: a.pop("node1.weights"),
     "node 'dot1': Dot weights span -1..5": lambda d, a: a.update(
         {"node1.weights": np.where(np.arange(288).reshape(8, 36) == 0, 5, a["node1.weights"])}

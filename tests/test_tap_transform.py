@@ -151,12 +151,19 @@ def test_its_errors_are_sentences():
         TapTransform(np.ones(3, int))
     with refused("TapTransform has a matrix (J, T), not (0, 3)"):
         TapTransform(np.ones((0, 3), int))
-    with refused("TapTransform has a matrix of at most 1024 entries, not 1089; use smaller tiles"):
-        TapTransform(np.ones((33, 33), int))
+    with refused("TapTransform has a matrix of at most 256 entries, not 289; use smaller tiles"):
+        TapTransform(np.ones((17, 17), int))
     with refused(
         "TapTransform has entries of -32768..32768, and these span 1..32769; scale them down"
     ):
         TapTransform(np.array([[1, (1 << 15) + 1]]))
+    with refused(
+        f"TapTransform has entries of -32768..32768, and these span {-(1 << 63)}..5; scale them "
+        "down"
+    ):
+        TapTransform(np.array([[-(1 << 63), 5]]))
+    with refused("TapTransform gives at most 1048576 channels, not 1048832; split them before it"):
+        TapTransform(np.ones((256, 1), int)).infer(Edge.of((4097,), BINARY))
     with refused(
         "TapTransform takes 2 taps of some channels each, and the last axis of (4, 3) is 3, no "
         "multiple; put a Window before it"

@@ -53,6 +53,8 @@ class DepthToSpace(Op):
     def __call__(self, *xs: Ints) -> Ints:
         (x,) = xs
         (by, bx), (height, width) = self.block, self.size
-        frames, rows, columns, _ = x.shape
-        pixels = x.reshape(frames, rows, columns, by, bx, -1).transpose(0, 1, 3, 2, 4, 5)
-        return pixels.reshape(frames, rows * by, columns * bx, -1)[:, :height, :width].copy()
+        frames, rows, columns, values = x.shape
+        channels = values // (by * bx)
+        pixels = x.reshape(frames, rows, columns, by, bx, channels).transpose(0, 1, 3, 2, 4, 5)
+        image = pixels.reshape(frames, rows * by, columns * bx, channels)
+        return image[:, :height, :width].copy()

@@ -9,8 +9,10 @@ import numpy as np
 from ..fixed import Ints, ProgramError
 from ..program import Edge, Op
 
-ENTRIES_MAX = 1 << 10
-"""Entries of a matrix: 32 taps of 32, beyond those of any tile that pays."""
+ENTRIES_MAX = 1 << 8
+"""Entries of a matrix: 16 taps of 16, those of Winograd's tiles of two by two."""
+RESULTS_MAX = 1 << 20
+"""Channels of all results together, whose bounds are computed one by one."""
 ENTRY_MAX = 1 << 15
 SUM_MAX = 1 << 61
 """What sums stay below, so that an adder graph may shift and share parts of them in 64 bits."""
@@ -35,7 +37,7 @@ class TapTransform(Op):
                 f"TapTransform has a matrix of at most {ENTRIES_MAX} entries, not "
                 f"{self.matrix.size}; use smaller tiles"
             )
-        if int(np.abs(self.matrix).max()) > ENTRY_MAX:
+        if int(self.matrix.max()) > ENTRY_MAX or int(self.matrix.min()) < -ENTRY_MAX:
             raise ProgramError(
                 f"TapTransform has entries of {-ENTRY_MAX}..{ENTRY_MAX}, and these span "
                 f"{int(self.matrix.min())}..{int(self.matrix.max())}; scale them down"
@@ -43,11 +45,16 @@ class TapTransform(Op):
 
     def infer(self, *edges: Edge) -> Edge:
         (x,) = edges
-        taps = self.matrix.shape[1]
+        results, taps = self.matrix.shape
         if x.channels % taps:
             raise ProgramError(
                 f"TapTransform takes {taps} taps of some channels each, and the last axis of "
                 f"{x.shape} is {x.channels}, no multiple; put a Window before it"
+            )
+        if results * (x.channels // taps) > RESULTS_MAX:
+            raise ProgramError(
+                f"TapTransform gives at most {RESULTS_MAX} channels, not "
+                f"{results * (x.channels // taps)}; split them before it"
             )
         end = max(abs(x.grid.lo), abs(x.grid.hi))
         most = end * int(np.abs(self.matrix).max()) * taps
@@ -62,5 +69,7 @@ class TapTransform(Op):
 
     def __call__(self, *xs: Ints) -> Ints:
         (x,) = xs
-        taps = x.reshape(*x.shape[:-1], self.matrix.shape[1], -1)
-        return (self.matrix @ taps).reshape(*x.shape[:-1], -1)
+        results, taps = self.matrix.shape
+        channels = x.shape[-1] // taps
+        y = self.matrix @ x.reshape(*x.shape[:-1], taps, channels)
+        return y.reshape(*x.shape[:-1], results * channels)

@@ -91,7 +91,7 @@ class Tree(Op):
         (x,) = xs
         trees, levels = self.order.shape
         own = np.arange(trees)
-        inputs = x.reshape(*x.shape[:-1], trees, -1)
+        inputs = x.reshape(*x.shape[:-1], trees, x.shape[-1] // trees)
         path = np.zeros((*x.shape[:-1], trees), np.int64)
         for level in range(levels):
             cut = self.thresholds[own, (1 << level) - 1 + path]

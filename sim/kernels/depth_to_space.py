@@ -17,7 +17,7 @@ def _(op: DepthToSpace, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
     def kernel(x: Array) -> Array:
         out = np.empty((len(x), rows * by, columns * bx, channels), x.dtype)
         to = out.reshape(len(x), rows, by, columns, bx * channels)
-        to[...] = x.reshape(len(x), rows, columns, by, -1).swapaxes(2, 3)
+        to[...] = x.reshape(len(x), rows, columns, by, bx * channels).swapaxes(2, 3)
         return out[:, :height, :width]
 
     return kernel

@@ -14,6 +14,7 @@ from .kernel import Array, Kernel, prepare, rows, storage
 @prepare.register
 def _(op: TapTransform, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
     kind, taps = storage(output), op.matrix.shape[1]
+    channels = output.channels // len(op.matrix)
     # Sums wrap harmlessly on their way, at any width that holds the result.
     sums = np.int32 if np.iinfo(kind).bits <= 32 else np.int64
     row, tap = np.nonzero(op.matrix)
@@ -22,9 +23,11 @@ def _(op: TapTransform, inputs: tuple[Edge, ...], output: Edge) -> Kernel:
 
     def kernel(x: Array) -> Array:
         out = np.empty((*x.shape[:-1], output.channels), kind)
-        values = rows(x).reshape(-1, taps, x.shape[-1] // taps)
-        total = np.empty(values.shape[2], sums)
-        _add_up(values, begins, tap, factors, total, out.reshape(len(values), len(op.matrix), -1))
+        values = rows(x)
+        values = values.reshape(len(values), taps, channels)
+        total = np.empty(channels, sums)
+        results = out.reshape(len(values), len(op.matrix), channels)
+        _add_up(values, begins, tap, factors, total, results)
         return out
 
     return kernel
