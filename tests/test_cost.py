@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from programs import binary_convolution, every_operator
+from programs import binary_convolution, every_operator, table_operators, tile_operators
 
 from bitwright.codegen import synth
 from bitwright.codegen.folding import build
@@ -73,9 +73,12 @@ def test_the_error_is_carried_along(family):
 
 @pytest.mark.parametrize(
     ("program", "family"),
-    [*((binary_convolution(), family) for family in FAMILIES), (every_operator(), "ecp5")],
+    [
+        *((binary_convolution(), family) for family in FAMILIES), (every_operator(), "ecp5"),
+        (table_operators(), "ecp5"), (tile_operators(), "ecp5"),
+    ],
     ids=lambda value: getattr(value, "name", value),
-)
+)  # fmt: skip
 def test_every_unit_of_small_designs_has_an_estimate(program, family):
     for instance in build(program, 1000).instances:
         found = cost.estimate(instance.op, instance.place, family)
