@@ -110,9 +110,9 @@ def test_every_size_equals_the_plain_convolution_times_four(height: int, padding
         compare(image, weights(results, channels, signed(8), height))
 
 
-@pytest.mark.parametrize("channels", [1, 2, 5, 16])
-@pytest.mark.parametrize("results", [1, 3, 8])
-@pytest.mark.parametrize("bits", [2, 5, 8, 12])
+@pytest.mark.parametrize("channels", [1, 5, 16])
+@pytest.mark.parametrize("results", [1, 8])
+@pytest.mark.parametrize("bits", [2, 8, 12])
 @pytest.mark.parametrize("grid", [unsigned(8), signed(3), BINARY], ids=str)
 def test_any_channels_widths_and_signs(grid: Grid, bits: int, results: int, channels: int):
     image = Image(Edge.of((5, 6, channels), grid), ONES)

@@ -138,13 +138,10 @@ WIDE = {
 
 
 @pytest.mark.parametrize("levels", [1, 3])
-@pytest.mark.parametrize("pe", [1, 3])
 @pytest.mark.parametrize(("grid", "multiplier", "bias"), WIDE.values(), ids=WIDE)
-def test_any_number_of_levels(
-    grid: Grid, multiplier: list[int], bias: list[int], pe: int, levels: int
-):
+def test_any_number_of_levels(grid: Grid, multiplier: list[int], bias: list[int], levels: int):
     op = constants(multiplier, bias)
-    check_unit(op, channels(op, grid), lambda x: naive(op, x), Fold(pe), levels=levels)
+    check_unit(op, channels(op, grid), lambda x: naive(op, x), Fold(levels), levels=levels)
 
 
 @given(
