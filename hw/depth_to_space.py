@@ -20,7 +20,7 @@ from amaranth.lib import memory
 
 from ..models.fixed import Ints
 from ..models.ops import DepthToSpace
-from .elastic import counters
+from .elastic import around, by_wrap, counters
 from .timing import Arc, Timing, after, chosen
 from .unit import (
     Fold,
@@ -184,9 +184,10 @@ class SpaceFiller(Unit):
         # Ahead: words written less the next one to be read; held: those not yet released.
         ahead = Signal(signed(lines.ahead_bits), name="ahead")
         held = Signal(range(depth + 1), name="held")
-        stride = _by_wrap(lines.strides, [last for _, last in count.values()])
+        wraps = [last for _, last in count.values()]
+        stride = by_wrap(lines.strides, wraps)
         with m.If(take):
-            m.d.sync += read_at.eq(_around(read_at, stride, depth))
+            m.d.sync += read_at.eq(around(read_at, by_wrap(lines.strides, wraps, depth), depth))
         with m.If(put):
             m.d.sync += write_at.eq(Mux(write_at == depth - 1, 0, write_at + 1))
         done = count["group"][1] & count["x"][1] & count["y"][1]
@@ -219,21 +220,6 @@ class SpaceFiller(Unit):
             if size % block:
                 result = result & (~count[outer][1] | (count[inner][0] < size % block))
         return result
-
-
-def _by_wrap(strides: list[int], wraps: list[Value]) -> Value:
-    """The stride that belongs to the number of counters that wrap, innermost first."""
-    result: Value = C(strides[-1])
-    for level in reversed(range(len(wraps))):
-        if strides[level] != strides[-1] or len(set(strides[level:])) > 1:
-            result = Mux(wraps[level], result, C(strides[level]))
-    return result
-
-
-def _around(at: Value, step: Value, depth: int) -> Value:
-    """(at + step) mod depth, for -depth <= step <= depth."""
-    moved = at + step
-    return Mux(moved < 0, moved + depth, Mux(moved >= depth, moved - depth, moved))
 
 
 @component.register

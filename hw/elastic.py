@@ -151,6 +151,24 @@ def choose(values: Sequence[Value], index: Value) -> Value:
     return Mux(index[bit], above, below)
 
 
+def by_wrap(strides: Sequence[int], wraps: Sequence[Value], modulo: int | None = None) -> Value:
+    """The stride that belongs to the number of counters that wrap, innermost first."""
+
+    def constant(stride: int) -> Value:
+        return C(stride if modulo is None else stride % modulo)
+
+    result = constant(strides[-1])
+    for level in reversed(range(len(wraps))):
+        result = Mux(wraps[level], result, constant(strides[level]))
+    return result
+
+
+def around(at: Value, step: Value, depth: int) -> Value:
+    """(at + step) mod depth, for a step of 0 to depth - 1: a place in a ring."""
+    moved = at + step
+    return Mux(moved >= depth, moved - depth, moved)
+
+
 def stored(value: Value, grid: Grid) -> Value:
     """The bits that stand for a number which is known to lie on `grid`."""
     if grid.bipolar:

@@ -16,7 +16,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory
 
 from ..models.ops import Window
-from .elastic import counters, numbers, stored
+from .elastic import around, by_wrap, counters, numbers, stored
 from .timing import Arc, Timing, after
 from .unit import (
     Fold,
@@ -119,7 +119,7 @@ class SlidingWindow(Unit):
         read_at = Signal(range(depth), init=int(walk.reads[0]) % depth)
         write_at = Signal(range(depth))
         with m.If(take):
-            m.d.sync += read_at.eq(_ahead(read_at, _by_wrap(walk.strides, wraps, depth), depth))
+            m.d.sync += read_at.eq(around(read_at, by_wrap(walk.strides, wraps, depth), depth))
         with m.If(put):
             m.d.sync += write_at.eq(Mux(write_at == depth - 1, 0, write_at + 1))
 
@@ -130,7 +130,7 @@ class SlidingWindow(Unit):
         held = Signal(held_shape, init=-first)
         released = self._released(m, walk, count)
         m.d.sync += [
-            ahead.eq(ahead + put - Mux(take, _by_wrap(walk.strides, wraps, None), 0)),
+            ahead.eq(ahead + put - Mux(take, by_wrap(walk.strides, wraps), 0)),
             held.eq(held + put - Mux(take & wraps[0] & wraps[1] & wraps[2], released, 0)),
         ]
         m.d.comb += [
@@ -255,24 +255,6 @@ def _by_runs(counter: Value, values: Sequence[Any], render: Callable[[Any], Valu
         if values[at] != values[at - 1]:
             result = Mux(counter >= at, render(values[at]), result)
     return result
-
-
-def _by_wrap(strides: list[int], wraps: list[Value], modulo: int | None) -> Value:
-    """The stride that belongs to the number of counters that wrap, innermost first."""
-
-    def constant(stride: int) -> Value:
-        return C(stride if modulo is None else stride % modulo)
-
-    result = constant(strides[-1])
-    for level in reversed(range(len(wraps))):
-        result = Mux(wraps[level], result, constant(strides[level]))
-    return result
-
-
-def _ahead(at: Value, step: Value, depth: int) -> Value:
-    """(at + step) mod depth, for step < depth."""
-    moved = at + step
-    return Mux(moved >= depth, moved - depth, moved)
 
 
 @component.register

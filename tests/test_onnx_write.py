@@ -389,8 +389,6 @@ def test_operators_without_a_form_are_refused():
 SEEDS = 60
 UNWRITTEN = 1
 """Most of them that need more than float32."""
-UNREAD = 1
-"""Most of them with windows over an image of one channel that vectors were reshaped to."""
 
 
 @pytest.mark.parametrize("execute", EXECUTORS)
@@ -449,23 +447,16 @@ def test_returns(name: str, tmp_path: Path):
 
 
 def test_random_programs_return(tmp_path: Path):
-    """All that can be written is read again, but for an image whose order is not followed."""
-    unwritten = unread = 0
+    """All that can be written is read again."""
+    unwritten = 0
     for program in written(SEEDS):
         try:
             write.save(program, tmp_path / "model.onnx")
         except ProgramError:
             unwritten += 1
             continue
-        try:
-            again = load(tmp_path / "model.onnx")
-        except ProgramError as error:
-            unread += 1
-            assert "reordering needs a buffer" in str(error)  # noqa: PT017
-            continue
-        check_returned(program, again)
+        check_returned(program, load(tmp_path / "model.onnx"))
     assert unwritten <= UNWRITTEN
-    assert unread <= UNREAD
 
 
 @pytest.mark.parametrize("name", ["convolution, padded", "uneven"])

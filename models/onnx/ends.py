@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import permutations
 from math import prod
@@ -244,13 +244,22 @@ def _order(index: Ints) -> tuple[int, ...] | None:
 
 
 def unflattened(shape: tuple[int, ...], index: Ints) -> tuple[int, ...] | None:
-    """The tensor's own axes in the order of the program; None where no reshape is of use."""
-    if _order(index) is not None or len(shape) > AXES_MAX:
+    """The tensor's own axes in the order of the program; None where no reshape is of use.
+
+    Of axes of size 1, which may stand anywhere, that of the channels stands last if it can.
+    """
+    order = _order(index)
+    known = order is not None and _sizes(shape) == _sizes(index.shape[axis] for axis in order)
+    if known or (order is not None and len(shape) == 1) or len(shape) > AXES_MAX:
         return None
-    for axes in permutations(range(len(shape))):
+    for axes in sorted(permutations(range(len(shape))), key=lambda axes: axes[-1] != 0):
         if _lies(index, shape, axes):
             return tuple(shape[axis] for axis in axes)
     return None
+
+
+def _sizes(shape: Iterable[int]) -> list[int]:
+    return [size for size in shape if size > 1]
 
 
 def _lies(index: Ints, shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
