@@ -44,15 +44,19 @@ METHODS = (
 )  # fmt: skip
 """One of each trainable form (winograd's is that of int8), and of widths that training may help."""
 COARSE = {"bwnh"}
-"""Weights whose signs must move to be trained; others are near their best already: `FINE`."""
-FINE = Options(epochs=20, rate=1e-4, teacher=0.9)
+"""Weights whose signs must move to be trained; others are near their best already."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What stands above its table, and how it is trained: coarse weights, 1-bit activations."""
+    """What stands above its table, and how it is trained.
+
+    fine: weights of several bits or bases, at a low rate and by the teacher's answers alone, since
+    labels make such a start worse; coarse: those of `COARSE`; one_bit: any with 1-bit activations.
+    """
 
     title: str
+    fine: Options
     coarse: Options
     one_bit: Options
     methods: tuple[str, ...] = METHODS
@@ -61,22 +65,25 @@ class Task:
         """How a method is trained."""
         if one_bit:
             return self.one_bit
-        return self.coarse if method in COARSE else FINE
+        return self.coarse if method in COARSE else self.fine
 
 
 TASKS = {
     "digits": Task(
         "Handwritten digits (1,347 images to train, 450 to test), networks of the zoo",
+        Options(epochs=20, shift=1, rate=1e-4, teacher=1.0),
         Options(epochs=20, shift=1, rate=5e-3, teacher=0.9),
         Options(epochs=300, shift=1, rate=2e-2, teacher=0.9),
     ),
     "mnist1d": Task(
         "MNIST-1D (4,000 sequences to train, 1,000 to test), a CNN of three convolutions",
+        Options(epochs=20, shift=2, rate=1e-4, teacher=1.0),
         Options(epochs=20, shift=2, rate=5e-3, teacher=0.9),
         Options(epochs=100, shift=2, rate=2e-2, teacher=0.9),
     ),
     "binary": Task(
         "Digits by the shape of the zoo's digits-binary (64-64-128-128), one bit throughout",
+        Options(),
         Options(),
         Options(epochs=300, shift=1, rate=2e-2, teacher=0.9),
         ("bwnh/1",),
