@@ -66,8 +66,8 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("density", [0, 0.1, 0.5, 1])
-@pytest.mark.parametrize("vectors", [1, 2, 5])
+@pytest.mark.parametrize("density", [0, 0.3, 1])
+@pytest.mark.parametrize("vectors", [1, 3])
 @pytest.mark.parametrize(("rows", "columns", "fold"), SHAPES.values(), ids=SHAPES)
 def test_any_density(rows: int, columns: int, fold: Fold, vectors: int, density: float):
     w = weights(rows, columns, signed(4), (1, 1), density, vectors)
@@ -214,6 +214,6 @@ def test_in_both_simulators(engine: str):
         program = chain(f"sparse{k}", Edge.of((3, 12), x), first, second)
         design = Design(program, {"n0": fold, "n1": Fold(1 + k % 2, 2)}, {})
         gates = {end: rng.random(400) >= 0.3 for end in ("source", "sink")} if k % 3 else {}
-        trials.append(Trial(f"t{k}", design, write_rtl(design), samples(program.input, 8), gates))
+        trials.append(Trial(f"t{k}", design, write_rtl(design), samples(program.input, 5), gates))
     outcomes = simulate(trials, engine).outcomes
     assert all(outcome.right for outcome in outcomes), [o.report for o in outcomes]

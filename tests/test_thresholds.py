@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from agree import chain, check_unit, check_values, one_node, refused, samples
@@ -232,12 +234,11 @@ def test_every_form_in_both_simulators(engine: str):
 @pytest.mark.cosim
 def test_a_wrong_word_of_a_search_is_caught():
     """Of every level: the bit decides for inputs that are the threshold or one less."""
-    made = trial("search of one lane", 90)
     grid, op = form("search of one lane")
     near = np.clip(np.sort(op.thresholds, 1), grid.lo + 1, grid.hi)
     x = np.stack([np.tile(near[:, k] - low, (5, 1)) for k in range(9) for low in (0, 1)])
-    made = Trial(made.name, made.design, made.rtl, x, {})
-    assert simulate([made], "icarus").outcomes[0].right
-    for level in range(4):
-        spoilt = with_memory(made, f"limits{level}_0", 0)
-        assert not simulate([spoilt], "icarus").outcomes[0].right, level
+    made = [trial("search of one lane", 90 + number) for number in range(5)]
+    made = [replace(one, inputs=x, gates={}) for one in made]
+    made[1:] = [with_memory(one, f"limits{k}_0", 0) for k, one in enumerate(made[1:])]
+    outcomes = simulate(made, "icarus").outcomes
+    assert [one.right for one in outcomes] == [True, False, False, False, False]
