@@ -70,12 +70,13 @@ class Family:
     packs: bool = False
     joined: int = 0
     rom_bit: float = 1 / 16
+    leaf: int = 0
 
 
 NARROW = (1, 2, 4, 9, 18)
 WIDE = (*NARROW, 36)
 FAMILIES: Mapping[str, Family] = {
-    "ice40": Family((Cell(11, (2, 4, 8, 16), 64, 1),), (), ()),
+    "ice40": Family((Cell(11, (2, 4, 8, 16), 64, 1),), (), (), leaf=3),
     "ecp5": Family(
         (Cell(14, WIDE, 128, 1, byte=9), Cell(14, NARROW, 128, 1, byte=9, shared=True)),
         (Cell(4, (4,), 4, 6),),

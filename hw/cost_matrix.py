@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby, pairwise
@@ -20,12 +20,13 @@ from .constant_dot import adders_in_stage, constant_stages, graph_of, is_constan
 from .cost_families import Family, cuts, multipliers
 from .cost_memory import as_bits, large_rom, ram, registered, rom
 from .cost_parts import Features, Parts, counting, features, gates, together
-from .cost_sums import soft_product, sum_of
+from .cost_sums import product_of_names, soft_product, sum_of
 from .depthwise_dot import plan as depthwise_plan
 from .dot import passes, plan, weight_rows
 from .elastic import accumulator
 from .lanes import Lanes
 from .matrix import Passes, Plan
+from .pack import Pack
 from .sparse_dot import Tiles, tile_rows
 from .sparse_dot import plan as sparse_plan
 from .sums import groups
@@ -43,7 +44,7 @@ def _(op: Dot, place: Place, family: Family) -> Features:
     fold, made, steps = place.fold, plan(op, place), passes(op, place)
     words = steps.rows * steps.columns
     parts = together(
-        around(place, steps, made.stages, words, family),
+        around(place, steps, made.stages, words, family, _chosen_in_lanes(made, family)),
         _weights(made, 1, words, lambda: made.lanes.words(weight_rows(op, fold)), family),
         _arithmetic(made, fold.pe, family),
         _starts(op, place, made, family),
@@ -53,17 +54,31 @@ def _(op: Dot, place: Place, family: Family) -> Features:
     return Features(f"Dot.{made.lanes.kind}{unrolled}", parts)
 
 
-def around(place: Place, steps: Passes, stages: int, words: int, family: Family) -> Parts:
+GATE_INPUTS = {"signs": 4, "xnor": 4, "ternary": 5, "masked": 6}
+"""Inputs of the gate of a lane that also chooses between the stream and the vector's buffer."""
+
+
+def _chosen_in_lanes(made: Plan[Lanes], family: Family) -> bool:
+    """Whether the LUTs of the lanes choose their input, as no register stands in between."""
+    inputs = GATE_INPUTS.get(made.lanes.kind)
+    return inputs is not None and inputs <= family.inputs and made.at[0] == made.first
+
+
+def around(
+    place: Place, steps: Passes, stages: int, words: int, family: Family, chosen: bool = False
+) -> Parts:
     """What every unit of passes has: control, counters, the vector's buffer, results.
 
-    words: those of its memory, which are read one after another.
+    words: those of its memory, which are read one after another.  chosen: its lanes choose between
+    the stream and the buffer.
     """
     beat = place.inputs[0].grid.bits * place.fold.simd
     reuse = Parts()
     if steps.rows > 1:
-        reuse = ram(beat, steps.columns, family, one_address=True) + gates(1, input=beat)
+        reuse = ram(beat, steps.columns, family, one_address=True)
+        reuse += gates(1) if chosen else gates(1, input=beat)
     return together(
-        gates(2 * stages + beat, constant=1, stages=stages),
+        gates(2 * stages + beat, constant_of_passes=1, stages=stages),
         counting(steps.columns, steps.rows, words),
         reuse,
         gates(place.fold.pe * place.output.grid.bits),
@@ -76,7 +91,7 @@ def _(op: Tables, place: Place, family: Family) -> Features:
     blocks, *_ = tables.folded(op, place.fold)
     words = len(op.codebooks) // blocks * steps.rows * steps.columns
     parts = together(
-        around(place, steps, made.stages, words, family),
+        around(place, steps, made.stages, words, family, _chosen_in_lanes(made, family)),
         _weights(made, blocks, words, lambda: tables.memory_words(op, place), family),
         _arithmetic(made, made.lanes.rows, family) * blocks,
         _starts(op, place, made, family),
@@ -94,7 +109,7 @@ def _(op: SparseDot, place: Place, family: Family) -> Features:
     there = (2 * tiles.beats).bit_length() + 1
     schedule = np.array(tiles.schedule)[:, None]
     parts = together(
-        gates(2 * made.stages - 1, constant=1, stages=made.stages),
+        gates(2 * made.stages - 1, constant_of_passes=1, stages=made.stages),
         counting(steps, steps, tiles.beats, 2, 2),
         # Beats in the ring, which are counted, added to and compared with a column.
         gates(there + 1 + tiles.schedule_bits, count=2 * there),
@@ -192,7 +207,8 @@ def _shared_and_rows(made: Plan[Lanes], family: Family) -> tuple[Parts, Parts]:
             if dsp:
                 lut["partial"] += cuts(x, w, family) * given
             else:
-                lut.update((Parts(soft_product(x, w)) * count).lut)
+                soft = _packed_product(x, lanes.pack) if lanes.pack else soft_product(x, w)
+                lut.update((Parts(soft) * count).lut)
         elif step.name == "split":
             # A low part that is negative has borrowed from the high one.
             lut["split"] += given if lanes.pack and lanes.pack.sum.signed else 0
@@ -213,6 +229,19 @@ def _shared_and_rows(made: Plan[Lanes], family: Family) -> tuple[Parts, Parts]:
         if made.at[0] == 1:
             held -= sum(shape.width for shape in lanes.steps[0].shared)
     return Parts(dict(shared), ff=once), Parts(dict(lut), ff=held, dsp=dsp)
+
+
+def _packed_product(x: Grid, pack: Pack) -> Mapping[str, float]:
+    """Features of a packed product in LUTs, which takes many equal bits of its factor once."""
+    names = packed_names(pack)
+    return product_of_names(x.bits, names, x.bits + len(names))
+
+
+def packed_names(pack: Pack) -> tuple[int | None, ...]:
+    """Which bit of a stored pair each bit of the factor is, lowest first; None: 0."""
+    bits, stored = pack.weights.bits, pack.stored.bits
+    between = bits - 1 if pack.weights.signed else None
+    return (*range(bits), *[between] * (pack.low - bits), *range(bits, stored))
 
 
 def sums(made: Plan[Any], packed: int) -> Iterator[tuple[int, tuple[int, ...], int]]:

@@ -86,21 +86,27 @@ def logic(columns: np.ndarray, family: Family) -> Parts:
     """
     if not columns.size:
         return Parts()
-    words = 1 << family.inputs
-    levels = max(0, count_bits(len(columns)) - family.inputs)
-    whole = np.pad(columns, ((0, (words << levels) - len(columns)), (0, 0)), mode="edge")
+    inputs = family.leaf or family.inputs
+    words = 1 << inputs
+    levels = max(0, count_bits(len(columns)) - inputs)
+    whole = np.pad(columns, ((0, -len(columns) % words), (0, 0)), mode="edge")
     blocks = whole.T.reshape(-1, words)
     # Each function under the number of its table, below zero where it is the opposite; 0: constant.
     opposite = blocks[:, 0]
     numbers, tables = _numbered(blocks ^ opposite[:, None], opposite)
+    numbers = numbers.reshape(columns.shape[1], -1)
     joins = 0
     for _ in range(levels):
-        pairs = numbers.reshape(-1, 2)
+        # A block that has none beside it, since the memory ends, needs no mux.
+        whole = np.pad(numbers, ((0, 0), (0, numbers.shape[1] % 2)), mode="edge")
+        pairs = whole.reshape(-1, 2)
         turned = pairs[:, 0] < 0
-        numbers, made = _joined(np.where(turned[:, None], -pairs, pairs), turned)
+        found, made = _joined(np.where(turned[:, None], -pairs, pairs), turned)
+        numbers = found.reshape(columns.shape[1], -1)
         joins += made
     name = "few" if levels <= family.joined else "join"
-    return Parts({"table": tables, name: joins} if joins else {"table": tables})
+    leaves = "leaf" if levels and family.leaf else "table"
+    return Parts({leaves: tables, name: joins} if joins else {leaves: tables})
 
 
 def _as_words(rows: np.ndarray) -> tuple[np.ndarray, Ints]:

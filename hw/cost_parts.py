@@ -63,8 +63,8 @@ def features(op: Any, place: Place, family: Family) -> Features:
 
 SHARED = frozenset(
     {
-        *("count", "stages", "mux", "table", "join", "few", "bypass", "accumulate", "input"),
-        *("ands", "fulls", "ends", "adders", "carry", "short"),
+        *("count", "stages", "mux", "bypass", "accumulate", "input", "constant_of_passes"),
+        *("table", "leaf", "join", "few", "ands", "fulls", "ends", "adders", "carry", "short"),
     }
 )
 """Features that cost the same in every kind of unit: one coefficient for all."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..models.ops import Concatenate, MaxPool, Select, SumPool, TopK, Window
@@ -116,12 +118,12 @@ def _(op: Concatenate, place: Place, family: Family) -> Features:
 
 @features.register
 def _(op: Select, place: Place, family: Family) -> Features:
-    beats = emitting(op, place)[:, None]
+    beats, whole = emitting(op, place)[:, None], replace(family, leaf=0)
     parts = together(
         gates(1 + ports(op, place).outputs[0].width, constant=1),
         counting(len(beats)),
-        # Not read by a clock as tables are: Yosys makes more of it.
-        gates(**{f"{name}s": value for name, value in logic(beats, family).lut.items()}),
+        # Not read by a clock as tables are: Yosys makes more of it, and shares no ends of trees.
+        gates(**{f"{name}s": value for name, value in logic(beats, whole).lut.items()}),
     )
     return Features("Select", parts)
 
