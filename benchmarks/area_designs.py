@@ -25,7 +25,7 @@ from bitwright.models.ops import (
 from bitwright.models.program import INPUT, Edge, Node, Op, Program
 from bitwright.sim.random_program import draw
 
-RANDOM = 4
+RANDOM = 5
 LEAST_UNITS = 15
 """Units, links included, of a random design that is large enough to count."""
 

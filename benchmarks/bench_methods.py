@@ -8,8 +8,9 @@ differ in their seed alone, without fine-tuning; calibration reads 300 training 
 take 8 bits.  --finetuned puts the accuracies of bench_finetune.py's results beside it.  All else is
 of the first network: operations are those that the datapaths of its design do in a frame, the
 design folded at equal parallelism (each unit at the fewest cycles with at most 16 products or
-lookups at a time), its area is counted by Yosys for ECP5, and its Verilog is compared with the
-definition and the schedule in every transfer (any difference ends the run with exit code 1).
+lookups at a time; Winograd's transforms as narrow as keep up), its area is counted by Yosys for
+ECP5, and its Verilog is compared with the definition and the schedule in every transfer (any
+difference ends the run with exit code 1).
 --results keeps what is measured, and what is there is not measured again: the whole table takes an
 hour.  --write makes docs/methods.md.
 """
@@ -40,7 +41,7 @@ from bitwright.models import zoo
 from bitwright.models.layers import Conv, Dense
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network
-from bitwright.models.ops import Lookup
+from bitwright.models.ops import DepthToSpace, Lookup, TapTransform
 from bitwright.models.program import Op, Program
 from bitwright.models.zoo import digits
 from bitwright.sim import kernels, rtl
@@ -77,20 +78,28 @@ def lanes(op: Op, fold: Fold) -> int:
 
 
 def folded(program: Program) -> Design:
-    """The design in which each layer takes the fewest cycles that at most `LANES` lanes allow."""
+    """The design in which each layer takes the fewest cycles that at most `LANES` lanes allow.
+
+    What rearranges and adds around Winograd's tiles has no such lanes: it is as narrow as keeps up.
+    """
     edges, nodes = program.edges, {node.name: node for node in program.nodes}
-    folds: dict[str, Fold] = {}
+    taken: dict[str, dict[Fold, int]] = {}
     for name, choices in folding_choices(program).items():
         node = nodes[name]
         inputs = tuple(edges[source] for source in node.inputs)
-        fewest = min(lanes(node.op, fold) for fold in choices)
-        few = [fold for fold in choices if lanes(node.op, fold) <= max(LANES, fewest)]
-        folds[name] = min(
-            few,
-            key=lambda fold: (
-                cycles(node.op, Place(inputs, edges[name], fold)), fold.pe * fold.simd, fold.pe
-            ),
-        )  # fmt: skip
+        taken[name] = {f: cycles(node.op, Place(inputs, edges[name], f)) for f in choices}
+    folds: dict[str, Fold] = {}
+    for name, found in taken.items():
+        op = nodes[name].op
+        most = max(LANES, min(lanes(op, fold) for fold in found))
+        few = [fold for fold in found if lanes(op, fold) <= most]
+        folds[name] = min(few, key=lambda fold: (found[fold], fold.pe * fold.simd, fold.pe))
+    around = {name for name in folds if isinstance(nodes[name].op, TapTransform | DepthToSpace)}
+    slowest = max(taken[name][fold] for name, fold in folds.items() if name not in around)
+    for name in around:
+        found = taken[name]
+        enough = [fold for fold in found if found[fold] <= max(slowest, min(found.values()))]
+        folds[name] = min(enough, key=lambda fold: fold.pe * fold.simd)
     return build(program, fold={n: {"pe": f.pe, "simd": f.simd} for n, f in folds.items()})
 
 
