@@ -33,6 +33,7 @@ from bitwright.codegen.bench import Trial
 from bitwright.codegen.folding import build
 from bitwright.codegen.verilog import write_rtl
 from bitwright.expected import top_1
+from bitwright.hw import cost
 from bitwright.hw.cost import RESOURCES
 from bitwright.hw.design import Design, folding_choices
 from bitwright.hw.unit import Fold, Place, cycles
@@ -103,6 +104,13 @@ def folded(program: Program) -> Design:
     return build(program, fold={n: {"pe": f.pe, "simd": f.simd} for n, f in folds.items()})
 
 
+def estimated(design: Design) -> int | None:
+    """LUTs that are estimated; None where a unit has no estimate."""
+    units = [cost.estimate(one.op, one.place, FAMILY) for one in design.instances]
+    known = [unit.lut for unit in units if unit]
+    return round(sum(known)) if len(known) == len(units) else None
+
+
 def measure(name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, Any]:
     """Everything about one method."""
     split = digits.load()
@@ -135,6 +143,7 @@ def measure(name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, 
         "work": counts,
         "unknown_work": sum(one is None for one in done),
         "interval": design.interval,
+        "estimate": estimated(design),
         "transfers": outcome.transfers,
         "differences": sum(outcome.wrong.values()),
         "area": None,
@@ -173,14 +182,14 @@ def page(
         "activations, all layers compressed: without fine-tuning, calibrated on 300 images, and "
         "after fine-tuning on the 1,347 training images (finetune.md). Operations are those of the "
         f"datapaths in a frame, of designs whose units do at most {LANES} products or lookups at a "
-        "time; area is "
-        "counted by Yosys on ECP5 (LUT4 / FF / BRAM / DSP). Every transfer of every stream was "
+        "time; area is counted by Yosys on ECP5 (LUT4 / FF / BRAM / DSP), and the estimate of its "
+        "LUTs is off by so much (area.md). Every transfer of every stream was "
         "compared with the definition and the schedule.\n"
     )
     heads = (
         "method", "accuracy", "fine-tuned", "bits a weight", "kbit", "multiplications",
         "additions", "lookups", "cycles a frame", "LUT / FF / BRAM / DSP",
-        "transfers, differences",
+        "LUT estimated", "transfers, differences",
     )  # fmt: skip
     yield "| " + " | ".join(heads) + " |"
     yield "|" + " --- |" * len(heads)
@@ -195,10 +204,16 @@ def page(
             *(f"{done.get(kind, 0):,}" for kind in ("multiply", "add", "lookup")),
             f"{found['interval']:,}",
             " / ".join(f"{area[r]:,}" for r in RESOURCES) if area else "-",
+            difference(found["estimate"], area["lut"] if area else None),
             f"{found['transfers']:,}, {found['differences']}",
         )
         yield "| " + " | ".join(cells) + " |"
     yield ""
+
+
+def difference(estimate: int | None, lut: int | None) -> str:
+    """How far an estimate is off."""
+    return f"{estimate / lut - 1:+.1%}" if estimate and lut else "-"
 
 
 def kept_or_measured(name: str, given: argparse.Namespace) -> dict[str, Any]:
