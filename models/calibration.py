@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,11 +73,14 @@ class Calibration:
     def samples(self, name: str, real: Callable[[Ints], Floats]) -> Floats:
         """Every k-th position of what `real` makes of an edge, (R, C), about 2**18 numbers in all.
 
-        Whole positions: a stride over single numbers would meet some channels alone.
+        Whole positions: a stride over single numbers would meet some channels alone.  And one
+        without a factor of the number of positions, lest it meet some columns of images alone.
         """
         edge = self.edges[name]
         positions = edge.elements // edge.channels
         step = -(-self.frames * edge.elements // SAMPLES_MAX)
+        while gcd(step, positions) > 1:
+            step += 1
         found: list[Floats] = []
         for part in self.chunks(name):
             rows = real(self.values(name, part)).reshape(-1, edge.channels)

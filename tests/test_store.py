@@ -61,7 +61,7 @@ def test_memory_of_calibration_is_independent_of_the_number_of_images(monkeypatc
     network = small_network()
     quantise(network, np.ones((2, *network.input_shape)), "int8")  # compiles
     peaks: list[int] = []
-    for frames in (50, 500):
+    for frames in (100, 1000):
         x = np.random.default_rng(2).integers(0, 99, (frames, *network.input_shape))
         tracemalloc.start()
         try:
@@ -107,3 +107,16 @@ def test_accumulators_beyond_32_bits_are_kept_as_integers():
     calibration.keep("wide", edge, lambda part: value[part])
     assert np.array_equal(calibration.values("wide", slice(None)), value)
     assert calibration.kept["wide"].dtype == np.int64
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 64), (8, 8, 16), (4, 5, 7), (32,)])
+def test_samples_come_from_every_position_of_images(shape: tuple[int, ...]):
+    """A step that shares a factor with the width would meet some columns alone, such as borders."""
+    frames, positions = 2000, int(np.prod(shape[:-1]))
+    calibration = Calibration(define, frames)
+    place = np.broadcast_to(np.arange(positions).reshape(*shape[:-1], 1), (frames, *shape))
+    calibration.keep("image", Edge.of(shape, Grid(0, 63)), lambda part: place[part])
+    rows = calibration.samples("image", lambda values: values.astype(np.float64))
+    counts = np.bincount(rows[:, 0].astype(int), minlength=positions)
+    assert counts.min() >= 0.9 * counts.mean() > 0
+    assert rows.size <= 1 << 18
