@@ -27,8 +27,24 @@ from .windows import shortened
 def rearrange(importer: Importer, node: Node, attributes: Attributes) -> Value:
     """Reshape, Flatten, Squeeze, Unsqueeze, Transpose.
 
-    With constant parameters, within a frame (the batch stays the first axis); wires only.
+    With constant parameters, within a frame (the batch stays the first axis); wires only, or a
+    unit where they move blocks of pixels into channels or back.
     """
+    return _rearranged(importer, node, attributes)
+
+
+@handles("DepthToSpace", "SpaceToDepth")
+def space(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """DepthToSpace and SpaceToDepth.
+
+    Blocks of up to 256x256; mode CRD right behind a convolution or its activation, for which the
+    rows of its weights move.  Wires only where a product of all features reads the result.
+    """
+    return _rearranged(importer, node, attributes)
+
+
+def _rearranged(importer: Importer, node: Node, attributes: Attributes) -> Stream:
+    """All elements of a tensor in other places."""
     attributes.ignore(*node.attributes)  # read by `positions`
     x = importer.stream(node)
     places = positions(importer, node, x)
@@ -123,7 +139,7 @@ def _kept(importer: Importer, node: Node, x: Stream, places: Ints) -> Stream:
     _finished(node, x, None if flat.size < frame else wanted)
     if flat.size == frame:
         return moved(x, wanted, node.name)
-    return _picked(importer, node, importer.unflattened(_narrow(importer, node, x)), wanted)
+    return _picked(importer, node, importer.unflattened(_narrow(importer, node, x), node), wanted)
 
 
 def _narrow(importer: Importer, node: Node, x: Stream) -> Stream:
