@@ -160,7 +160,8 @@ class Importer(Drafting):
 
     def unflattened(self, stream: Stream, node: Node | str) -> Stream:
         """Undo `flat`, where no function differs between channels any more; images row by row."""
-        stream = self.in_rows(stream, node)
+        if order_of(stream.index) is None:
+            stream = self.in_rows(stream, node)
         ordered = unflattened(stream.shape, stream.index)
         if ordered is None or any(function.channels > 1 for function in stream.chain):
             return stream
@@ -228,10 +229,10 @@ class Importer(Drafting):
                 f"{node}: an input of shape {(self.batch, *stream.shape)} is neither (N, C, L) "
                 "nor (N, C, H, W); 1-D and 2-D layers are understood"
             )
-        channels, height, width = _image(stream.shape)
         self.spend(4 * stream.index.size)
-        if row_by_row(stream.index.reshape(height, width, channels)):
-            return self.reshaped(stream, (height, width, channels))
+        shape = _rows(stream.shape)
+        if row_by_row(stream.index.reshape(shape)):
+            return self.reshaped(stream, shape)
         found = self._from_blocks(stream, node)
         if found is None:
             raise ProgramError(
@@ -242,13 +243,23 @@ class Importer(Drafting):
         return found
 
     def in_rows(self, stream: Stream, node: Node | str) -> Stream:
-        """The stream as it is, or as `images` gives it where it is an image in blocks."""
-        if len(stream.shape) not in (2, 3) or order_of(stream.index) is not None:
+        """The stream as it is, or with its pixels row by row where it is an image in blocks.
+
+        Its tensor has its channels first or last.
+        """
+        rank = len(stream.shape)
+        if rank not in (2, 3):
             return stream
-        channels, height, width = _image(stream.shape)
-        if row_by_row(stream.index.reshape(height, width, channels)):
+        self.spend(8 * stream.index.size)
+        orders = [*range(rank)], [rank - 1, *range(rank - 1)]
+        views = [stream.turned(axes) for axes in orders]
+        if any(row_by_row(view.index.reshape(_rows(view.shape))) for view in views):
             return stream
-        return self._from_blocks(stream, node) or stream
+        for view, axes in zip(views, orders, strict=True):
+            found = self._from_blocks(view, node)
+            if found is not None:
+                return found.turned(np.argsort(axes).tolist())
+        return stream
 
     def _from_blocks(self, stream: Stream, node: Node | str) -> Stream | None:
         """An image that stands in blocks as a stream (H, W, C); None where no operator makes it."""
@@ -494,6 +505,12 @@ def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """Channels, rows and columns of a tensor (C, H, W) or (C, L)."""
     channels, *size = shape
     return (channels, size[0], size[1]) if len(size) == 2 else (channels, 1, size[0])
+
+
+def _rows(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Rows, columns and channels of such a tensor."""
+    channels, height, width = _image(shape)
+    return height, width, channels
 
 
 def _alike(a: Edge, b: Edge) -> bool:

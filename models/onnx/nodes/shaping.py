@@ -33,12 +33,21 @@ def rearrange(importer: Importer, node: Node, attributes: Attributes) -> Value:
     return _rearranged(importer, node, attributes)
 
 
-@handles("DepthToSpace", "SpaceToDepth")
-def space(importer: Importer, node: Node, attributes: Attributes) -> Value:
-    """DepthToSpace and SpaceToDepth.
+@handles("DepthToSpace")
+def depth_to_space(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """DepthToSpace.
 
-    Blocks of up to 256x256; mode CRD right behind a convolution or its activation, for which the
-    rows of its weights move.  Wires only where a product of all features reads the result.
+    Blocks of up to 256x256, a ring of one row of them; mode CRD right behind a convolution or its
+    activation, where the rows of the weights change places.
+    """
+    return _rearranged(importer, node, attributes)
+
+
+@handles("SpaceToDepth")
+def space_to_depth(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """SpaceToDepth.
+
+    Any block that divides the image; a window of its size and stride.
     """
     return _rearranged(importer, node, attributes)
 
@@ -150,7 +159,7 @@ def _narrow(importer: Importer, node: Node, x: Stream) -> Stream:
 
 def _picked(importer: Importer, node: Node, x: Stream, wanted: Ints) -> Stream:
     importer.spend(8 * x.index.size)
-    new = np.full(prod(x.shape), -1)
+    whole, new = x, np.full(prod(x.shape), -1)
     new[wanted.reshape(-1)] = np.arange(wanted.size)
     at = new[x.index]
     keep = at >= 0
@@ -170,7 +179,8 @@ def _picked(importer: Importer, node: Node, x: Stream, wanted: Ints) -> Stream:
         source = importer.emit(node.name, cut, x.source)
         index = at[keep].reshape(importer.edges[source].shape)
         return replace(x, source=source, shape=wanted.shape, index=index, label=node.name)
-    return _picked(importer, node, importer.flat(x), wanted)
+    image = importer.in_rows(whole, node)
+    return _picked(importer, node, importer.flat(x) if image is whole else image, wanted)
 
 
 def _cut(keep: np.ndarray) -> ops.Window | None:
