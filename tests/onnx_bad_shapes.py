@@ -163,10 +163,10 @@ SHAPES: dict[str, Bad] = {
         lambda: one("SpaceToDepth", blocksize=4),
     ),
     "blocks_too_large_for_hardware": Bad(
-        "the graph's output: DepthToSpace block has 2 integers from 1 to 256, not (512, 512); use "
+        "the graph's output: DepthToSpace block has 2 integers from 1 to 256, not (257, 257); use "
         "a smaller blocksize",
         lambda: between(
-            node("DepthToSpace", ["d"], ["e"], "bad", blocksize=512), shape=(1, 1 << 18, 2, 2)
+            node("DepthToSpace", ["d"], ["e"], "bad", blocksize=257), shape=(1, 257**2, 2, 2)
         ),
     ),
     "a_transposition_that_repeats": Bad(

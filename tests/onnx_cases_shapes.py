@@ -241,6 +241,8 @@ case("depth-cut", lambda g, x: cut([0, 1], [5, 99], [2, 3], [1, 1])(g, DEPTH(g, 
 case("depth-phase", lambda g, x: cut([0, 1], [99, 99], [2, 3], [2, 2])(g, DEPTH(g, x)), CUTE)
 case("depth-phase-cut", lambda g, x: cut([2], [6], [2], [2])(g, DEPTH(g, x)), CUTE, end=None)
 case("depth-mean", lambda g, x: g.node("ReduceMean", DEPTH(g, x), axes=[1]), CUTE)
+case("depth-of-a-vector", lambda g, x: g.node("ReduceMean", g.node("Reshape", g.node(
+    "GlobalAveragePool", x), g.ints(0, 2, 2, 2)), axes=[1]), EIGHT)  # fmt: skip
 case("depth-argmax", lambda g, x: g.node("ArgMax", DEPTH(g, x), axis=1), CUTE, **INT64)
 case("depth-shuffle", moved((3, 2, 2, 7, 6), (1, 4, 2, 5, 3), 3, 14, 12))
 case("depth-unequal", moved((2, 3, 2, 7, 6), (3, 4, 1, 5, 2), 2, 14, 18))

@@ -221,7 +221,7 @@ def test_a_search_holds_one_program_at_a_time(minimise: str, monkeypatch: pytest
     program, report = api.search(
         net, x, ["int8", "int4"], accuracy=0.9, minimise=minimise, cycles_per_frame=400
     )
-    assert len(made) == len(report["measured"]) + 1 > 4
+    assert len(made) == len(report["measured"]) + 1 > 3
     assert [one() for one in made if one()] == [program]
 
 

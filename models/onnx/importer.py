@@ -160,8 +160,7 @@ class Importer(Drafting):
 
     def unflattened(self, stream: Stream, node: Node | str) -> Stream:
         """Undo `flat`, where no function differs between channels any more; images row by row."""
-        if order_of(stream.index) is None:
-            stream = self.in_rows(stream, node)
+        stream = self.in_rows(stream, node)
         ordered = unflattened(stream.shape, stream.index)
         if ordered is None or any(function.channels > 1 for function in stream.chain):
             return stream
@@ -243,10 +242,11 @@ class Importer(Drafting):
         return found
 
     def in_rows(self, stream: Stream, node: Node | str) -> Stream:
-        """The stream as it is, or with its pixels row by row where it is an image in blocks.
+        """The stream, pixel by pixel where it lies in no order of its axes but in blocks."""
+        return stream if order_of(stream.index) is not None else self.unblocked(stream, node)
 
-        Its tensor has its channels first or last.
-        """
+    def unblocked(self, stream: Stream, node: Node | str) -> Stream:
+        """The stream as it is, or an image in blocks row by row, its channels first or last."""
         rank = len(stream.shape)
         if rank not in (2, 3):
             return stream
@@ -263,7 +263,6 @@ class Importer(Drafting):
 
     def _from_blocks(self, stream: Stream, node: Node | str) -> Stream | None:
         """An image that stands in blocks as a stream (H, W, C); None where no operator makes it."""
-        self.spend(4 * stream.index.size)
         grid = (1,) * (3 - stream.index.ndim) + stream.index.shape
         found = blocks(_image(stream.shape), stream.index.reshape(grid)) if len(grid) == 3 else None
         if found is None:

@@ -179,7 +179,7 @@ def _picked(importer: Importer, node: Node, x: Stream, wanted: Ints) -> Stream:
         source = importer.emit(node.name, cut, x.source)
         index = at[keep].reshape(importer.edges[source].shape)
         return replace(x, source=source, shape=wanted.shape, index=index, label=node.name)
-    image = importer.in_rows(whole, node)
+    image = importer.unblocked(whole, node)
     return _picked(importer, node, importer.flat(x) if image is whole else image, wanted)
 
 
