@@ -361,7 +361,8 @@ def search(
         found = prepared.best(most)
     else:
         raise ProgramError("a search goes for an accuracy or for a cost; give one of them")
-    return found.program, searching.describe(found, prepared, minimise)
+    tell("compressing by what was chosen")
+    return prepared.compress(found.methods), searching.describe(found, prepared, minimise)
 
 
 def float_network(network: Network | str | Path) -> Network:

@@ -59,13 +59,18 @@ def prepare(
             network, data, among[0], activations, kernels.execute, methods
         ),
         cost=cost,
-        scores=lambda program: program.output_border.real(kernels.run(program, frames)).reshape(
-            len(frames), -1
-        ),
+        scores=lambda program: _scores(program, frames),
         wanted=wanted,
         right=lambda scores: top_1(scores, known),
         tell=tell,
     )
+
+
+def _scores(program: Program, frames: NDArray[Any]) -> NDArray[Any]:
+    """A program's outputs (N, C); nothing of it stays, since another one comes next."""
+    outputs = kernels.run(program, frames)
+    kernels.forget()
+    return program.output_border.real(outputs).reshape(len(frames), -1)
 
 
 def costs(minimise: str, cycles_per_frame: int | None, family: str) -> Cost:

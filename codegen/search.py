@@ -54,16 +54,18 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A mixture that was compressed: its program, cost, loss, and accuracy on the data."""
+    """A mixture that was compressed: its cost, loss, and accuracy on the data.
+
+    Its program is not kept: as many as are measured would not fit in memory.
+    """
 
     methods: Mapping[str, str]
-    program: Program
     cost: int
     loss: float
     accuracy: float
 
     def describe(self) -> dict[str, Any]:
-        """All but the program."""
+        """The figures by name."""
         return {
             "methods": dict(self.methods),
             "cost": self.cost,
@@ -101,7 +103,7 @@ class Search:
             program = self.compress(methods)
             cost, scores = self.cost(program), self.scores(program)
             found = (self._loss(scores), self.right(scores))
-            self._known[key] = None if cost is None else Measured(methods, program, cost, *found)
+            self._known[key] = None if cost is None else Measured(methods, cost, *found)
         return self._known[key]
 
     def _loss(self, scores: NDArray[Any]) -> float:

@@ -113,6 +113,62 @@ SHAPES: dict[str, Bad] = {
         "input belongs; fold the constants before exporting",
         lambda: one("Concat", np.ones((1, 2, 6, 6), np.float32), axis=1),
     ),
+    "blocks_of_nothing": Bad(
+        "node 'bad' (DepthToSpace): blocksize is from 1 to 65536, not 0" + AGAIN,
+        lambda: one("DepthToSpace", blocksize=0),
+    ),
+    "blocks_of_less_than_nothing": Bad(
+        "node 'bad' (SpaceToDepth): blocksize is from 1 to 65536, not -2" + AGAIN,
+        lambda: one("SpaceToDepth", blocksize=-2),
+    ),
+    "blocks_without_end": Bad(
+        "node 'bad' (DepthToSpace): blocksize is from 1 to 65536, not 9223372036854775807" + AGAIN,
+        lambda: one("DepthToSpace", blocksize=LARGEST),
+    ),
+    "blocks_without_a_size": Bad(
+        "node 'bad' (DepthToSpace): attribute 'blocksize' is missing" + AGAIN,
+        lambda: one("DepthToSpace"),
+    ),
+    "blocks_of_a_half": Bad(
+        "node 'bad' (SpaceToDepth): attribute 'blocksize' is an integer, not 0.5" + AGAIN,
+        lambda: one("SpaceToDepth", blocksize=0.5),
+    ),
+    "blocks_of_more_than_all_channels": Bad(
+        "node 'bad' (DepthToSpace): blocks of 65536x65536 pixels take a multiple of 4294967296 "
+        "channels, not 2; use another blocksize",
+        lambda: one("DepthToSpace", blocksize=1 << 16),
+    ),
+    "blocks_that_no_channels_fill": Bad(
+        "node 'bad' (DepthToSpace): blocks of 2x2 pixels take a multiple of 4 channels, not 6; use "
+        "another blocksize",
+        lambda: between(node("DepthToSpace", ["d"], ["e"], "bad", blocksize=2), shape=(1, 6, 3, 3)),
+    ),
+    "blocks_of_an_unknown_mode": Bad(
+        "node 'bad' (DepthToSpace): mode is DCR or CRD, not 'RCD'" + AGAIN,
+        lambda: between(
+            node("DepthToSpace", ["d"], ["e"], "bad", blocksize=2, mode="RCD"), shape=(1, 4, 3, 3)
+        ),
+    ),
+    "blocks_of_a_line": Bad(
+        "node 'bad' (DepthToSpace): it takes (N, C, H, W), not (1, 4, 9); reshape the input",
+        lambda: between(node("DepthToSpace", ["d"], ["e"], "bad", blocksize=2), shape=(1, 4, 9)),
+    ),
+    "blocks_with_an_unknown_attribute": Bad(
+        "node 'bad' (SpaceToDepth): attribute 'mode' is not supported; export the model without it",
+        lambda: one("SpaceToDepth", blocksize=2, mode="CRD"),
+    ),
+    "blocks_that_do_not_fit": Bad(
+        "node 'bad' (SpaceToDepth): an image of 6x6 is no multiple of blocks of 4x4; pad it or use "
+        "another blocksize",
+        lambda: one("SpaceToDepth", blocksize=4),
+    ),
+    "blocks_too_large_for_hardware": Bad(
+        "the graph's output: DepthToSpace block has 2 integers from 1 to 256, not (257, 257); use "
+        "a smaller blocksize",
+        lambda: between(
+            node("DepthToSpace", ["d"], ["e"], "bad", blocksize=257), shape=(1, 257**2, 2, 2)
+        ),
+    ),
     "a_transposition_that_repeats": Bad(
         "node 'bad' (Transpose): perm is an order of 4 axes, not (0, 1, 1, 3)" + AGAIN,
         lambda: one("Transpose", perm=[0, 1, 1, 3]),

@@ -174,12 +174,38 @@ refused(
     scale=2,
     output=TensorProto.INT8,
 )
+BETWEEN = (
+    "the pixels of a block stand between the channels of its input, as DepthToSpace of mode CRD "
+    "has them, and nothing but a product puts channels in another order; let a convolution come "
+    "right before it, or use mode DCR"
+)
 refused(
-    "depth-to-space",
-    one("DepthToSpace", blocksize=2),
-    "node 'nt1' (DepthToSpace): the operator is not offered in hardware; express it by those that "
-    "docs/onnx.md lists",
+    "depth-between",
+    one("DepthToSpace", blocksize=2, mode="CRD"),
+    f"the graph's output: {BETWEEN}",
     (8, 3, 3),
+)
+refused(
+    "depth-between-groups",
+    lambda g, x: g.node(
+        "MaxPool",
+        g.node("DepthToSpace", conv(g, x, 8, 4, (1, 1), group=2), blocksize=2, mode="CRD"),
+        kernel_shape=[2, 2],
+    ),
+    f"node 'nt4' (MaxPool): {BETWEEN}",
+    (8, 3, 3),
+)
+refused(
+    "depth-of-scales",
+    lambda g, x: g.node(
+        "DepthToSpace",
+        g.node("Mul", x, g.constant(np.geomspace(1e-9, 1e9, 8).reshape(8, 1, 1))),
+        blocksize=2,
+    ),
+    "node 'nt2': its scales differ between channels that a reshape mixes; quantise per tensor "
+    "before it",
+    (8, 3, 3),
+    end=None,
 )
 refused(
     "quantise-zero-points",

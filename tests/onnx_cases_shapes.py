@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from onnx_build import QONNX
 from onnx_cases import (
     EIGHT,
     FLOOR,
@@ -164,6 +165,98 @@ case("channels-last", channels_last, (7, 5, 6))
 case("viewed-old", viewed, opset=11, batch=1)
 case("viewed", viewed, opset=17, batch=1)
 case("viewed-batch", viewed, opset=17, batch=4)
+
+# Blocks of pixels.
+
+CUTE = (8, 3, 2)
+DEPTH = one("DepthToSpace", blocksize=2)
+
+
+def pixels(g: Graph, x: str, mode: str = "CRD", inputs: int = 3, **more: Any) -> str:
+    """A convolution whose twelve channels become blocks of two by two."""
+    x = conv(g, x, 12, inputs, (1, 1), **more)
+    return g.node("DepthToSpace", x, blocksize=2, mode=mode)
+
+
+def around(g: Graph, x: str) -> str:
+    """Blocks into channels and back in the other order, for a product alone."""
+    x = conv(g, g.node("SpaceToDepth", x, blocksize=2), 12, 12, (1, 1))
+    return g.node("DepthToSpace", g.quant(x, 0.1), blocksize=2, mode="CRD")
+
+
+def read_twice(g: Graph, x: str) -> str:
+    x = g.quant(pixels(g, x), 0.1)
+    return g.node("Add", *(g.quant(conv(g, x, 2, 3, (2, 2)), 0.2) for _ in range(2)))
+
+
+def skipped(g: Graph, x: str) -> str:
+    """Pixels of blocks, and pixels repeated, added."""
+    return g.node("Add", g.quant(pixels(g, x), 0.1), resize((1, 1, 2, 2), **FLOOR)(g, x))
+
+
+def twice(op: str, **attributes: Any) -> Body:
+    """Two images in blocks, joined."""
+
+    def body(g: Graph, x: str) -> str:
+        other = g.quant(DEPTH(g, g.node("Mul", x, g.constant(2.0))), 0.3)
+        return g.node(op, DEPTH(g, x), other, **attributes)
+
+    return body
+
+
+def moved(split: Sequence[int], order: Sequence[int], *shape: int) -> Body:
+    """Blocks as Reshape, Transpose and Reshape write them."""
+
+    def body(g: Graph, x: str) -> str:
+        x = g.node("Reshape", g.quant(conv(g, x, 12, 3, (1, 1)), 0.1), g.ints(0, *split))
+        return g.node("Reshape", g.node("Transpose", x, perm=[0, *order]), g.ints(0, *shape))
+
+    return body
+
+
+case("depth", DEPTH, CUTE)
+case("depth-end", DEPTH, CUTE, end=None)
+case("depth-old", DEPTH, CUTE, opset=10)
+case("depth-newest", one("DepthToSpace", blocksize=2, mode="DCR"), CUTE, kind="float32", opset=23)
+case("depth-of-one", one("DepthToSpace", blocksize=1, mode="CRD"), CUTE)
+case("depth-rows", lambda g, x: pixels(g, x, "DCR"), batch=2)
+case("depth-crd", pixels)
+case("depth-crd-end", lambda g, x: pixels(g, x, per_channel=False, bias=False), end=None)
+case("depth-crd-scales", pixels, end=None)
+case("depth-crd-signs", lambda g, x: conv(g, g.node("DepthToSpace", g.node(
+    "BipolarQuant", conv(g, x, 12, 3, (1, 1)), g.constant(1.0), domain=QONNX),
+    blocksize=2, mode="CRD"), 2, 3, (2, 2)))  # fmt: skip
+case("depth-crd-tables", lambda g, x: g.node("DepthToSpace", g.quant(g.node(
+    "PRelu", g.quant(conv(g, x, 12, 3, (1, 1)), 0.2, 6), g.constant(np.linspace(-1, 1, 12).reshape(
+    12, 1, 1))), 0.1), blocksize=2, mode="CRD"))  # fmt: skip
+case("depth-by-channel", lambda g, x: g.node("Mul", pixels(g, x), g.constant(SIGNS)))
+case("depth-conv", lambda g, x: conv(g, g.quant(pixels(g, x), 0.1), 2, 3, (3, 3), pads=[1] * 4))
+case("depth-read-twice", read_twice)
+case("depth-features", lambda g, x: gemm(
+    g, g.node("Flatten", g.quant(pixels(g, x), 0.1)), 2, 12 * 42))  # fmt: skip
+case("depth-skipped", skipped)
+case("depth-added", twice("Add"), CUTE)
+case("depth-joined", twice("Concat", axis=1), CUTE)
+case("depth-cut", lambda g, x: cut([0, 1], [5, 99], [2, 3], [1, 1])(g, DEPTH(g, x)), CUTE)
+case("depth-phase", lambda g, x: cut([0, 1], [99, 99], [2, 3], [2, 2])(g, DEPTH(g, x)), CUTE)
+case("depth-phase-cut", lambda g, x: cut([2], [6], [2], [2])(g, DEPTH(g, x)), CUTE, end=None)
+case("depth-mean", lambda g, x: g.node("ReduceMean", DEPTH(g, x), axes=[1]), CUTE)
+case("depth-of-a-vector", lambda g, x: g.node("ReduceMean", g.node("Reshape", g.node(
+    "GlobalAveragePool", x), g.ints(0, 2, 2, 2)), axes=[1]), EIGHT)  # fmt: skip
+case("depth-argmax", lambda g, x: g.node("ArgMax", DEPTH(g, x), axis=1), CUTE, **INT64)
+case("depth-shuffle", moved((3, 2, 2, 7, 6), (1, 4, 2, 5, 3), 3, 14, 12))
+case("depth-unequal", moved((2, 3, 2, 7, 6), (3, 4, 1, 5, 2), 2, 14, 18))
+case("depth-in-a-row", moved((1, 4, 3, 7, 6), (3, 4, 1, 5, 2), 3, 7, 24))
+case("depth-in-a-column", moved((3, 4, 1, 7, 6), (1, 4, 2, 5, 3), 3, 28, 6))
+case("depth-line", lambda g, x: g.node("Reshape", g.node("Transpose", g.node(
+    "Reshape", conv(g, x, 6, 4, (1,)), g.ints(0, 2, 3, 9)), perm=[0, 1, 3, 2]), g.ints(0, 2, 27)),
+    LINE)  # fmt: skip
+case("space", one("SpaceToDepth", blocksize=2), (3, 6, 4), kind="float32")
+case("space-end", one("SpaceToDepth", blocksize=3), (2, 3, 6), opset=9, end=None)
+case("space-conv", lambda g, x: conv(
+    g, g.node("SpaceToDepth", x, blocksize=2), 2, 12, (2, 2)), (3, 6, 4))  # fmt: skip
+case("space-and-back", lambda g, x: DEPTH(g, g.node("SpaceToDepth", x, blocksize=2)), (3, 6, 4))
+case("space-around", around, (3, 6, 4))
 
 # Largest values.
 

@@ -238,6 +238,13 @@ def depth_to_space(view: View, x: Exact) -> Exact:
     return x.moved(lambda v: v.reshape(split).transpose(order).reshape(n, c // b**2, h * b, w * b))
 
 
+@operator("SpaceToDepth")
+def space_to_depth(view: View, x: Exact) -> Exact:
+    b = view("blocksize")
+    places = [(y, z) for y in range(b) for z in range(b)]
+    return x.moved(lambda v: np.concatenate([v[:, :, y::b, z::b] for y, z in places], axis=1))
+
+
 @operator("BatchNormalization")
 def batch_normalisation(
     view: View, x: Exact, gain: Exact, bias: Exact, average: Exact, variance: Exact

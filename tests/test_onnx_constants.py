@@ -92,6 +92,9 @@ def test_moves_agree_in_their_newest_form():
         agrees("Flatten", X, axis=axis)
     agrees("Transpose", X)
     agrees("Transpose", X, perm=(1, 2, 0))
+    for mode in ("DCR", "CRD"):
+        agrees("DepthToSpace", dyadic(2, 18, 2, 3), blocksize=3, mode=mode)
+    agrees("SpaceToDepth", dyadic(2, 3, 4, 6), blocksize=2)
     agrees("Squeeze", dyadic(1, 3, 1))
     agrees("Squeeze", dyadic(1, 3, 1), np.array([-1]))
     agrees("Unsqueeze", X, np.array([-1, 0]))

@@ -37,14 +37,15 @@ FORMS = {
     "Brevitas, QONNX": "brevitas_cnn_2bit_qonnx",
     "Brevitas, QCDQ": "brevitas_residual_2bit_qcdq",
     "uint8 input": "bytes",
+    "pixels and channels": "super_resolution",
 }
 """One network for each form of import, which hardware computes."""
 
 
 @cache
 def model_of(name):
-    if name == "bytes":
-        return _bytes()
+    if name in MADE_HERE:
+        return MADE_HERE[name]()
     if name in HAND_MADE:
         return HAND_MADE[name]()
     if name in BY_RUNTIME:
@@ -67,15 +68,55 @@ def _bytes():
     return model
 
 
+def _super_resolution():
+    """Blocks of pixels as channels, and back twice: between the channels, then as transposed."""
+    g = Graph((1, 6, 4), "uint8", seed=77)
+    x = g.node("SpaceToDepth", g.start(1 / 128, 128), blocksize=2)
+    for outputs, channels in ((12, 4), (4, 3)):
+        values = g.constant(g.random.integers(-7, 8, (outputs, channels, 3, 3)), np.int8)
+        scales = g.constant(g.random.uniform(0.02, 0.04, outputs))
+        w = g.node("DequantizeLinear", values, scales, axis=0)
+        x = g.quant(g.node("Conv", x, w, g.bias(outputs), pads=[1] * 4), 1 / 16, 5)
+        if channels == 4:
+            x = g.node("DepthToSpace", x, blocksize=2, mode="CRD")
+    x = g.node("Transpose", g.node("Reshape", x, g.ints(0, 2, 2, 1, 6, 4)), perm=[0, 3, 4, 1, 5, 2])
+    return g.finished(g.node("Reshape", x, g.ints(0, 1, 12, 8)))
+
+
+MADE_HERE = {"bytes": _bytes, "super_resolution": _super_resolution}
+
+
 @cache
 def program(name):
     return program_of(model_of(name), name)
 
 
-@pytest.mark.parametrize("name", [*HAND_MADE, *BY_RUNTIME, *BREVITAS])
+@pytest.mark.parametrize("name", [*HAND_MADE, *BY_RUNTIME, *BREVITAS, "super_resolution"])
 def test_kernels_are_exact(name):
     model = model_of(name)
     assert_exact(program(name), model, frames(model, FRAMES), defined=2)
+
+
+def test_pixels_move_as_onnx_runtime_moves_them():
+    """What runs in floats is exact here: scales are powers of two, and sums are short."""
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra dev)")
+    for op, shape, mode in (
+        ("DepthToSpace", (12, 3, 5), "DCR"),
+        ("DepthToSpace", (12, 3, 5), "CRD"),
+        ("SpaceToDepth", (3, 6, 4), None),
+    ):
+        g = Graph(shape, opset=13, seed=5)
+        w = g.constant(g.random.integers(-7, 8, (shape[0], shape[0], 1, 1)) / 8)
+        more = {"mode": mode} if mode else {}
+        model = g.finished(
+            g.node(op, g.node("Conv", g.start(), w), blocksize=2, **more), known=False
+        )
+        session = runtime.InferenceSession(model.SerializeToString())
+        x = frames(model, 4)
+        made = program_of(model)
+        np.testing.assert_array_equal(
+            made.answer(made(made.accept(x))), session.run(None, {"x": x})[0]
+        )
 
 
 def test_how_many_networks_there_are():

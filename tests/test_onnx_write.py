@@ -57,7 +57,7 @@ if find_spec("qonnx"):
     from qonnx.core.onnx_exec import execute_onnx
     from qonnx.util.cleanup import cleanup_model
 
-FORMLESS = (Tree, TableSum, TapTransform, DepthToSpace)
+FORMLESS = (Tree, TableSum, TapTransform)
 """Operators that have no form in QONNX."""
 Array = np.ndarray
 Execute = Callable[[onnx.ModelProto, Array], Array]
@@ -167,6 +167,7 @@ SIGNS = Edge.of((5, 4, 3), BINARY)
 ROWS = Edge.of((4, 6), unsigned(3))
 VECTOR = Edge.of((12,), signed(3))
 FOUR = Edge.of((2, 3, 2, 6), signed(3))
+EIGHT = Edge.of((5, 3, 8), signed(3))
 UNEVEN = Edge((2, 2, 3), np.array([-3, 0, 5]), np.array([4, 0, 250]))
 LAYOUTS = {"image": IMAGE, "rows": ROWS, "vector": VECTOR, "four axes": FOUR, "uneven": UNEVEN}
 KERNEL = (3, 2)
@@ -273,6 +274,17 @@ def cases() -> dict[str, Program]:
         "whole as channels": chain(IMAGE, whole, SumPool(4)),
         "reshapes": chain(IMAGE, whole, Reshape((10, 6)), Reshape((3, 2, 5, 2)), TopK(2)),
         "back to an image": chain(ROWS, Reshape((2, 2, 6)), Window((2, 2)), MaxPool(4)),
+        "blocks": chain(EIGHT, DepthToSpace((2, 2), (10, 6))),
+        "blocks, cut": chain(EIGHT, DepthToSpace((2, 2), (9, 5))),
+        "blocks, unequal": chain(EIGHT, DepthToSpace((4, 1), (18, 3))),
+        "blocks, unequal, all channels": chain(EIGHT, DepthToSpace((4, 2), (18, 5))),
+        "blocks, in a row": chain(EIGHT, DepthToSpace((1, 4), (5, 12))),
+        "blocks, in a column": chain(EIGHT, DepthToSpace((8, 1), (39, 3))),
+        "blocks, of one": chain(EIGHT, DepthToSpace((1, 1), (5, 3))),
+        "blocks of signs": chain(Edge.of((5, 3, 4), BINARY), DepthToSpace((2, 2), (9, 6))),
+        "blocks, between": chain(
+            EIGHT, dot(12, 8, signed(4)), DepthToSpace((2, 2), (9, 6)), Window((2, 2)), MaxPool(4)
+        ),
         "window read twice": Program(
             "twice",
             IMAGE,
@@ -336,6 +348,10 @@ def test_operator(name: str, execute: Execute):
         ("table, channels, vector", ["MultiThreshold", "Add", "MultiThreshold", "Sub"]),
         ("table, one looked up, vector", ["Add", "Cast", "Gather"]),
         ("arg max, vector", ["ArgMax", "Cast"]),
+        ("blocks", ["DepthToSpace"]),
+        ("blocks, cut", ["DepthToSpace", "Slice"]),
+        ("blocks, unequal", ["Slice", "Transpose"]),
+        ("blocks, of one", []),
         ("top 3, vector", ["TopK", "Cast"]),
     ],
 )

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
-from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
 
-from bitwright import api
+from bitwright import api, searching
 from bitwright.arguments import parser
 from bitwright.codegen.search import Mixture, Option, Search, undominated
 from bitwright.expected import top_1
 from bitwright.models.fixed import ProgramError
 from bitwright.models.layers import Conv, Dense, Flatten, Relu
+from bitwright.models.lower import quantise
 from bitwright.models.network import Network, Node
+from bitwright.models.program import Program
 
 LAYERS, METHODS = ("a", "b", "c"), ("int8", "int4", "bwnh")
 FRAMES = 40
+
+
+@dataclass(eq=False)
+class Made:
+    """What stands for a program: the methods by which it was compressed."""
+
+    methods: dict[str, str]
 
 
 def stub(seed: int, spoilt: tuple[str, ...] = ()) -> Search:
@@ -42,7 +54,7 @@ def stub(seed: int, spoilt: tuple[str, ...] = ()) -> Search:
 
     return Search(
         LAYERS, METHODS,
-        compress=lambda methods: SimpleNamespace(methods=dict(methods)),  # type: ignore[arg-type,return-value]
+        compress=lambda methods: Made(dict(methods)),  # type: ignore[arg-type,return-value]
         cost=total, scores=scores, wanted=wanted,
         right=lambda found: top_1(found, wanted.argmax(1)),
     )  # fmt: skip
@@ -174,6 +186,43 @@ def network() -> Network:
     names = ["input", *layers]
     nodes = [Node(n, layers[n], (before,)) for before, n in zip(names, layers, strict=False)]
     return Network("small", (6, 6, 2), tuple(nodes), (0, 15))
+
+
+def test_figures_are_kept_and_no_programs():
+    made: list[ref[Any]] = []
+
+    def compress(methods: Mapping[str, str]) -> Any:
+        assert not any(program() for program in made)
+        program = Made(dict(methods))
+        made.append(ref(program))
+        return program
+
+    search = replace(stub(0), compress=compress)
+    found = search.best(search.base.cost)
+    assert len(made) == len(search.measured) > 7
+    assert not any(program() for program in made)
+    assert found in search.measured
+
+
+@pytest.mark.parametrize("minimise", ["bits", "lut"])
+def test_a_search_holds_one_program_at_a_time(minimise: str, monkeypatch: pytest.MonkeyPatch):
+    made: list[ref[Program]] = []
+
+    def compress(*given: Any) -> Program:
+        gc.collect()
+        assert not any(program() for program in made)
+        program = quantise(*given)
+        made.append(ref(program))
+        return program
+
+    monkeypatch.setattr(searching, "quantise", compress)
+    net = network()
+    x = np.random.default_rng(6).integers(0, 16, (30, *net.input_shape))
+    program, report = api.search(
+        net, x, ["int8", "int4"], accuracy=0.9, minimise=minimise, cycles_per_frame=400
+    )
+    assert len(made) == len(report["measured"]) + 1 > 3
+    assert [one() for one in made if one()] == [program]
 
 
 @pytest.mark.parametrize("minimise", ["bits", "lut"])

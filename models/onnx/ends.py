@@ -39,6 +39,7 @@ IMAGES = {
     "Conv", "ConvInteger", "QLinearConv", "MaxPool", "AveragePool", "GlobalAveragePool",
     "GlobalMaxPool", "BatchNormalization", "Resize", "Upsample", "QLinearAveragePool",
     "QLinearGlobalAveragePool", "PRelu", "InstanceNormalization", "ConvTranspose",
+    "DepthToSpace", "SpaceToDepth",
 }  # fmt: skip
 """Operators whose tensors have their channels first."""
 MATRICES = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGemm"}
@@ -220,7 +221,7 @@ def finish(chain: Chain) -> tuple[Chain, str]:
 def answer(affine: Affine, name: str, shape: tuple[int, ...], index: Ints) -> Border:
     """How the program's outputs become the graph's output of `shape`."""
     border = _border(affine.scale, affine.offset, FLOOR)
-    axes = _order(index)
+    axes = order_of(index)
     if axes is None:
         raise ProgramError(
             "the graph's output is in an order, or has scales that differ by position, which "
@@ -234,7 +235,7 @@ def answer(affine: Affine, name: str, shape: tuple[int, ...], index: Ints) -> Bo
     )
 
 
-def _order(index: Ints) -> tuple[int, ...] | None:
+def order_of(index: Ints) -> tuple[int, ...] | None:
     """The order of the program's axes in which its elements lie as in the tensor."""
     for axes in permutations(range(index.ndim)):
         shape = tuple(index.shape[axis] for axis in axes)
@@ -248,7 +249,7 @@ def unflattened(shape: tuple[int, ...], index: Ints) -> tuple[int, ...] | None:
 
     Of axes of size 1, which may stand anywhere, that of the channels stands last if it can.
     """
-    order = _order(index)
+    order = order_of(index)
     known = order is not None and _sizes(shape) == _sizes(index.shape[axis] for axis in order)
     if known or (order is not None and len(shape) == 1) or len(shape) > AXES_MAX:
         return None

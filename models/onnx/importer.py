@@ -32,11 +32,13 @@ from ..fixed import Ints, ProgramError, signed
 from ..joint import shortened
 from ..program import INPUT, Edge
 from ..rounding import FLOOR
+from .blocks import Blocks, blocks, row_by_row
 from .budget import FUNCTION, JOIN, STEP, check_elements
 from .constants.constant import Constant
 from .drafting import Drafting
-from .ends import entrance, unflattened
+from .ends import entrance, order_of, unflattened
 from .graph import Node
+from .reordering import reordered
 from .streams import ONE, RAW, ZERO, Stream, Value
 from .uniform import unified, uniform
 
@@ -64,6 +66,10 @@ class Importer(Drafting):
         default_factory=dict[tuple[object, ...], tuple[Chain, Stream]]
     )
     """By the identities of a chain's functions, which live on here as long as these are known."""
+    laid: dict[tuple[object, ...], tuple[Chain, Stream]] = field(
+        default_factory=dict[tuple[object, ...], tuple[Chain, Stream]]
+    )
+    """Images row by row, so that all who read one share its operator; by chains as before."""
     axes: tuple[int, ...] = ()
     border: Border | None = None
     """How the input is quantised, once that is known."""
@@ -152,8 +158,9 @@ class Importer(Drafting):
         """The stream as one row of features, in the program's order."""
         return self.reshaped(stream, (stream.index.size,))
 
-    def unflattened(self, stream: Stream) -> Stream:
-        """Undo `flat`, where no function differs between channels any more."""
+    def unflattened(self, stream: Stream, node: Node | str) -> Stream:
+        """Undo `flat`, where no function differs between channels any more; images row by row."""
+        stream = self.in_rows(stream, node)
         ordered = unflattened(stream.shape, stream.index)
         if ordered is None or any(function.channels > 1 for function in stream.chain):
             return stream
@@ -221,23 +228,81 @@ class Importer(Drafting):
                 f"{node}: an input of shape {(self.batch, *stream.shape)} is neither (N, C, L) "
                 "nor (N, C, H, W); 1-D and 2-D layers are understood"
             )
-        channels, *size = stream.shape
-        height, width = size if len(size) == 2 else (1, size[0])
         self.spend(4 * stream.index.size)
-        stream = self.reshaped(stream, (height, width, channels))
-        place = np.arange(height * width).reshape(height, width, 1)
-        if not bool((stream.index % (height * width) == place).all()):
-            self._mixed(node)
-        if not bool((stream.index // (height * width) == self.channel_order(stream)).all()):
-            self._mixed(node)
+        shape = _rows(stream.shape)
+        if row_by_row(stream.index.reshape(shape)):
+            return self.reshaped(stream, shape)
+        found = self._from_blocks(stream, node)
+        if found is None:
+            raise ProgramError(
+                f"{node}: its input arrives in another order than row by row with the channels of "
+                "a pixel together, and reordering needs a buffer that is not offered; avoid the "
+                "transposition before it"
+            )
+        return found
+
+    def in_rows(self, stream: Stream, node: Node | str) -> Stream:
+        """The stream, pixel by pixel where it lies in no order of its axes but in blocks."""
+        return stream if order_of(stream.index) is not None else self.unblocked(stream, node)
+
+    def unblocked(self, stream: Stream, node: Node | str) -> Stream:
+        """The stream as it is, or an image in blocks row by row, its channels first or last."""
+        rank = len(stream.shape)
+        if rank not in (2, 3):
+            return stream
+        self.spend(8 * stream.index.size)
+        orders = [*range(rank)], [rank - 1, *range(rank - 1)]
+        views = [stream.turned(axes) for axes in orders]
+        if any(row_by_row(view.index.reshape(_rows(view.shape))) for view in views):
+            return stream
+        for view, axes in zip(views, orders, strict=True):
+            found = self._from_blocks(view, node)
+            if found is not None:
+                return found.turned(np.argsort(axes).tolist())
         return stream
 
-    def _mixed(self, node: Node) -> None:
-        raise ProgramError(
-            f"{node}: its input arrives in another order than row by row with the channels of a "
-            "pixel together, and reordering needs a buffer that is not offered; avoid the "
-            "transposition before it"
+    def _from_blocks(self, stream: Stream, node: Node | str) -> Stream | None:
+        """An image that stands in blocks as a stream (H, W, C); None where no operator makes it."""
+        grid = (1,) * (3 - stream.index.ndim) + stream.index.shape
+        found = blocks(_image(stream.shape), stream.index.reshape(grid)) if len(grid) == 3 else None
+        if found is None:
+            return None
+        key = (stream.source, *found.key, *map(id, stream.chain))
+        if key not in self.laid:
+            laid = self._laid(self.reshaped(stream, grid), found, node)
+            self.laid[key] = stream.chain, replace(laid, index=NOWHERE)
+        _, laid = self.laid[key]
+        return replace(
+            laid, shape=stream.shape, index=found.index, label=stream.label, dtype=stream.dtype
         )
+
+    def _laid(self, stream: Stream, found: Blocks, node: Node | str) -> Stream:
+        """An image that stands in blocks, behind the operator that lays it row by row."""
+        if self.is_raw(stream):
+            stream = self._entered(stream)
+        if found.mixes(stream.chain):
+            stream = self._unmixed(stream)
+        source = self._reordered(stream, found, node)
+        try:
+            op = found.op
+        except ProgramError as error:
+            raise ProgramError(f"{node}: {error}; use a smaller blocksize") from None
+        source = self.emit(f"{stream.label}_rows", op, source)
+        return replace(stream, source=source, chain=spread(stream.chain, found.sources[0]))
+
+    def _reordered(self, stream: Stream, found: Blocks, node: Node | str) -> str:
+        """The node that emits a stream's channels in the order that its blocks need."""
+        source = self.realised(stream.source)
+        if not found.reorders:
+            return source
+        moved = reordered(self, source, found.order)
+        if moved is None:
+            raise ProgramError(
+                f"{node}: the pixels of a block stand between the channels of its input, as "
+                "DepthToSpace of mode CRD has them, and nothing but a product puts channels in "
+                "another order; let a convolution come right before it, or use mode DCR"
+            )
+        return moved
 
     @staticmethod
     def channel_order(images: Stream) -> Ints:
@@ -433,6 +498,18 @@ class Importer(Drafting):
                 "channel; quantise the input with an integer zero point"
             )
         return int(zero)
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels, rows and columns of a tensor (C, H, W) or (C, L)."""
+    channels, *size = shape
+    return (channels, size[0], size[1]) if len(size) == 2 else (channels, 1, size[0])
+
+
+def _rows(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Rows, columns and channels of such a tensor."""
+    channels, height, width = _image(shape)
+    return height, width, channels
 
 
 def _alike(a: Edge, b: Edge) -> bool:

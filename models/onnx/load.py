@@ -270,7 +270,7 @@ def _program(importer: Importer, name: str) -> Program | None:
     stream = importer.settled(replace(value, chain=chain), "the graph's output")
     if importer.obstacles:
         return None
-    stream = importer.unflattened(stream)
+    stream = importer.unflattened(stream, "the graph's output")
     source = importer.realised(stream.source)
     if source == INPUT:
         source = importer.emit("output", ops.Reshape(importer.edge(stream).shape), source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,6 +53,13 @@ class Stream:
             except Refused as error:
                 raise ProgramError(f"node {label!r}: {error}") from None
         return replace(self, chain=chain, label=label)
+
+    def turned(self, axes: Sequence[int]) -> Stream:
+        """The tensor with its axes in another order."""
+        places = np.unravel_index(self.index, self.shape)
+        shape = tuple(self.shape[axis] for axis in axes)
+        index = np.ravel_multi_index(tuple(places[axis] for axis in axes), shape)
+        return replace(self, shape=shape, index=index)
 
     @property
     def is_affine(self) -> bool:

@@ -83,6 +83,12 @@ def _steps(program: Program) -> tuple[Step, ...]:
     return tuple(reversed(steps))
 
 
+def forget() -> None:
+    """Drop the kernels that are kept ready, and with them the operators and programs they hold."""
+    _prepared.cache_clear()
+    _steps.cache_clear()
+
+
 def run(program: Program, x: Array) -> Ints:
     """Compute a program's output by kernels: (N, *shape) integers or floats in, int64 out."""
     x = program.check_input(x).astype(storage(program.input))

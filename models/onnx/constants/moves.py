@@ -24,6 +24,8 @@ from .constant import (
 from .rules import MANY, Call, Results, Rules, distinct_axes, enter, from_front, whole_numbers
 
 MOVES: Rules = {}
+BLOCK_MAX = 1 << 16
+"""Rows and columns of a block of pixels."""
 
 
 @enter(MOVES, "Identity")
@@ -150,6 +152,56 @@ def transpose(call: Call) -> Results:
     if sorted(order) != list(range(rank)):
         raise Refused(f"perm is an order of {rank} axes, not {order}; export the model again")
     return call[0].moved(lambda v: v.transpose(order))
+
+
+@enter(MOVES, "DepthToSpace")
+def depth_to_space(call: Call) -> Results:
+    """Channels as blocks of b x b pixels: (N, b*b*C, H, W) in mode DCR, (N, C*b*b, H, W) in CRD."""
+    frames, channels, height, width = _image(call)
+    block = _block(call)
+    if channels % (block * block):
+        raise Refused(
+            f"blocks of {block}x{block} pixels take a multiple of {block * block} channels, not "
+            f"{channels}; use another blocksize"
+        )
+    shape = (frames, channels // (block * block), height * block, width * block)
+    if (mode := call.attributes.text("mode", "DCR")) not in ("DCR", "CRD"):
+        raise Refused(f"mode is DCR or CRD, not {mode[:40]!r}; export the model again")
+    apart = (frames, block, block, shape[1], height, width)
+    order = (0, 3, 4, 1, 5, 2)
+    if mode == "CRD":
+        apart = (frames, shape[1], block, block, height, width)
+        order = (0, 1, 4, 2, 5, 3)
+    return call[0].moved(lambda v: v.reshape(apart).transpose(order).reshape(shape))
+
+
+@enter(MOVES, "SpaceToDepth")
+def space_to_depth(call: Call) -> Results:
+    """Blocks of b x b pixels of (N, C, H, W) as channels, b*b of them for each, outermost."""
+    frames, channels, height, width = _image(call)
+    block = _block(call)
+    if height % block or width % block:
+        raise Refused(
+            f"an image of {height}x{width} is no multiple of blocks of {block}x{block}; pad it or "
+            "use another blocksize"
+        )
+    apart = (frames, channels, height // block, block, width // block, block)
+    shape = (frames, channels * block * block, height // block, width // block)
+    return call[0].moved(lambda v: v.reshape(apart).transpose(0, 3, 5, 1, 2, 4).reshape(shape))
+
+
+def _image(call: Call) -> tuple[int, ...]:
+    """The sizes (N, C, H, W) of the first input."""
+    if len(call[0].shape) != 4:
+        raise Refused(f"it takes (N, C, H, W), not {call[0].shape}; reshape the input")
+    return call[0].shape
+
+
+def _block(call: Call) -> int:
+    block = call.attributes.integer("blocksize")
+    if not 1 <= block <= BLOCK_MAX:
+        raise Refused(f"blocksize is from 1 to {BLOCK_MAX}, not {block}; export the model again")
+    return block
 
 
 @enter(MOVES, "Squeeze", most=2)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ...ops import Add, Concatenate, Reshape, Select, TopK
+from ...ops import Add, Concatenate, DepthToSpace, Reshape, Select, TopK
 from ...program import Node
 from .draft import FLOAT, INT64, Draft, laid_out, tensor_order, write
+from .windows import part
 
 
 @write.register
@@ -41,6 +42,19 @@ def _(op: Reshape, draft: Draft, node: Node) -> str:
         draft.source(node), apart, [order.index(k) for k in range(len(shape))], op.shape
     )
     return draft.move(flat, op.shape, tensor_order(op.shape), laid_out(op.shape))
+
+
+@write.register
+def _(op: DepthToSpace, draft: Draft, node: Node) -> str:
+    (rows, columns, _), (by, bx) = draft.edge(node).shape, op.block
+    channels, height, width = draft.shape(node)
+    x, whole = draft.source(node), (channels, rows * by, columns * bx)
+    if by == bx > 1:
+        x = draft.emit("DepthToSpace", x, shape=whole, blocksize=by, mode="DCR")
+    else:
+        # ONNX knows square blocks only.
+        x = draft.move(x, (by, bx, channels, rows, columns), (2, 3, 0, 4, 1), whole)
+    return part(draft, x, (0, 0), (height, width), (1, 1))
 
 
 @write.register

@@ -121,10 +121,10 @@ def _cropped(draft: Draft, node: Node, window: Window) -> tuple[str, tuple[int, 
         # Nothing but padding on the other side is left, and QONNX has no empty tensors.
         x, pads = _padded(draft, x, pads, window.pad), (0, 0, 0, 0)
         _, height, width = draft.shapes[x]
-    return _slice(draft, x, (top, left), (height - bottom, width - right), (1, 1)), pads
+    return part(draft, x, (top, left), (height - bottom, width - right), (1, 1)), pads
 
 
-def _slice(
+def part(
     draft: Draft, x: str, starts: Sequence[int], ends: Sequence[int], steps: Sequence[int]
 ) -> str:
     """Some rows and columns of an image."""
@@ -157,7 +157,7 @@ def _(op: Window, draft: Draft, node: Node) -> str:
     for tap in np.ndindex(op.kernel):
         first = [k * step for k, step in zip(tap, op.dilation, strict=True)]
         ends = [a + long for a, long in zip(first, reach, strict=True)]
-        taps.append(_slice(draft, x, first, ends, op.stride))
+        taps.append(part(draft, x, first, ends, op.stride))
     shape = draft.shape(node)
     return draft.emit("Concat", *taps, shape=shape, axis=1) if len(taps) > 1 else taps[0]
 

@@ -92,6 +92,8 @@ def _shared(values: Fractions) -> Fractions:
 
 def _one_layout(importer: Importer, node: Node, a: Stream, b: Stream) -> tuple[Stream, Stream]:
     """Two streams of one shape with their elements in one order."""
+    if not np.array_equal(a.index, b.index):
+        a, b = importer.in_rows(a, node), importer.in_rows(b, node)
     if a.index.shape != b.index.shape:
         larger = max((a, b), key=lambda x: len(x.index.shape)).index.shape
         a, b = importer.reshaped(a, larger), importer.reshaped(b, larger)
@@ -133,7 +135,7 @@ def concatenate(importer: Importer, node: Node, streams: list[Stream], axis: int
     axis = axis + rank if axis < 0 else axis
     if not 1 <= axis < rank:
         raise ProgramError(f"{node}: axis is from 1 to {rank - 1}, not {axis}; export it again")
-    streams = [importer.unflattened(importer.settled(x, node)) for x in streams]
+    streams = [importer.unflattened(importer.settled(x, node), node) for x in streams]
     others = {(*x.shape[: axis - 1], *x.shape[axis:]) for x in streams}
     if len(others) > 1 or any(len(x.shape) != rank - 1 for x in streams):
         raise ProgramError(

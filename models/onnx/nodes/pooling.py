@@ -198,6 +198,7 @@ def _reduce_taps(
     taps = prod(x.shape) // prod(kept)
     largest = node.op == "ReduceMax"
     x = rising(importer, node, x) if largest else importer.settled(x, node)
+    x = importer.in_rows(x, node)
     results = np.broadcast_to(np.arange(prod(kept)).reshape(kept), x.shape)
     of = results.reshape(-1)[x.index].reshape(-1)
     channels = _channels_of_taps(of, taps, x.channels)

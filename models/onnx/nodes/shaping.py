@@ -27,8 +27,33 @@ from .windows import shortened
 def rearrange(importer: Importer, node: Node, attributes: Attributes) -> Value:
     """Reshape, Flatten, Squeeze, Unsqueeze, Transpose.
 
-    With constant parameters, within a frame (the batch stays the first axis); wires only.
+    With constant parameters, within a frame (the batch stays the first axis); wires only, or a
+    unit where they move blocks of pixels into channels or back.
     """
+    return _rearranged(importer, node, attributes)
+
+
+@handles("DepthToSpace")
+def depth_to_space(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """DepthToSpace.
+
+    Blocks of up to 256x256, a ring of one row of them; mode CRD right behind a convolution or its
+    activation, where the rows of the weights change places.
+    """
+    return _rearranged(importer, node, attributes)
+
+
+@handles("SpaceToDepth")
+def space_to_depth(importer: Importer, node: Node, attributes: Attributes) -> Value:
+    """SpaceToDepth.
+
+    Any block that divides the image; a window of its size and stride.
+    """
+    return _rearranged(importer, node, attributes)
+
+
+def _rearranged(importer: Importer, node: Node, attributes: Attributes) -> Stream:
+    """All elements of a tensor in other places."""
     attributes.ignore(*node.attributes)  # read by `positions`
     x = importer.stream(node)
     places = positions(importer, node, x)
@@ -123,7 +148,7 @@ def _kept(importer: Importer, node: Node, x: Stream, places: Ints) -> Stream:
     _finished(node, x, None if flat.size < frame else wanted)
     if flat.size == frame:
         return moved(x, wanted, node.name)
-    return _picked(importer, node, importer.unflattened(_narrow(importer, node, x)), wanted)
+    return _picked(importer, node, importer.unflattened(_narrow(importer, node, x), node), wanted)
 
 
 def _narrow(importer: Importer, node: Node, x: Stream) -> Stream:
@@ -134,7 +159,7 @@ def _narrow(importer: Importer, node: Node, x: Stream) -> Stream:
 
 def _picked(importer: Importer, node: Node, x: Stream, wanted: Ints) -> Stream:
     importer.spend(8 * x.index.size)
-    new = np.full(prod(x.shape), -1)
+    whole, new = x, np.full(prod(x.shape), -1)
     new[wanted.reshape(-1)] = np.arange(wanted.size)
     at = new[x.index]
     keep = at >= 0
@@ -154,7 +179,8 @@ def _picked(importer: Importer, node: Node, x: Stream, wanted: Ints) -> Stream:
         source = importer.emit(node.name, cut, x.source)
         index = at[keep].reshape(importer.edges[source].shape)
         return replace(x, source=source, shape=wanted.shape, index=index, label=node.name)
-    return _picked(importer, node, importer.flat(x), wanted)
+    image = importer.unblocked(whole, node)
+    return _picked(importer, node, importer.flat(x) if image is whole else image, wanted)
 
 
 def _cut(keep: np.ndarray) -> ops.Window | None:
