@@ -33,7 +33,6 @@ from bitwright.codegen.bench import Trial
 from bitwright.codegen.folding import build
 from bitwright.codegen.verilog import write_rtl
 from bitwright.expected import top_1
-from bitwright.hw import cost
 from bitwright.hw.cost import RESOURCES
 from bitwright.hw.design import Design, folding_choices
 from bitwright.hw.unit import Fold, Place, cycles
@@ -46,6 +45,7 @@ from bitwright.models.ops import DepthToSpace, Lookup, TapTransform
 from bitwright.models.program import Op, Program
 from bitwright.models.zoo import digits
 from bitwright.sim import kernels, rtl
+from bitwright.sim.compare import estimate_design
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "methods.md"
 LANES = 16
@@ -104,13 +104,6 @@ def folded(program: Program) -> Design:
     return build(program, fold={n: {"pe": f.pe, "simd": f.simd} for n, f in folds.items()})
 
 
-def estimated(design: Design) -> int | None:
-    """LUTs that are estimated; None where a unit has no estimate."""
-    units = [cost.estimate(one.op, one.place, FAMILY) for one in design.instances]
-    known = [unit.lut for unit in units if unit]
-    return round(sum(known)) if len(known) == len(units) else None
-
-
 def measure(name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, Any]:
     """Everything about one method."""
     split = digits.load()
@@ -143,7 +136,7 @@ def measure(name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, 
         "work": counts,
         "unknown_work": sum(one is None for one in done),
         "interval": design.interval,
-        "estimate": estimated(design),
+        "estimate": estimate_design(design, FAMILY)["lut"],
         "transfers": outcome.transfers,
         "differences": sum(outcome.wrong.values()),
         "area": None,
