@@ -51,8 +51,8 @@ COARSE = {"bwnh"}
 class Task:
     """What stands above its table, and how it is trained.
 
-    fine: weights of several bits or bases, at a low rate and by the teacher's answers alone; coarse:
-    those of `COARSE`; one_bit: any with 1-bit activations.
+    fine: weights of several bits or bases, at a low rate and by the teacher's answers alone;
+    coarse: those of `COARSE`; one_bit: any with 1-bit activations.
     """
 
     title: str
