@@ -20,39 +20,33 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import sequences
+import bench_methods
+import tasks
 import torch
 from bench_methods import spread
 
 from bitwright.expected import top_1
 from bitwright.models import zoo
 from bitwright.models.lower import quantise
-from bitwright.models.network import Network
-from bitwright.models.zoo import digits, train_digits
 from bitwright.sim import kernels
 from bitwright.training import Options, finetune
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "finetune.md"
-METHODS = (
-    "bwnh", "bwnh2", "ternary", "int2", "int4", "ffn", "qcnn", "svd", "prune-fine", "prune-group",
-    "bwnh/1",
-)  # fmt: skip
-"""One of each trainable form (winograd's is that of int8), and of widths that training may help."""
-COARSE = {"bwnh"}
-"""Weights whose signs must move to be trained; others are near their best already."""
+METHODS = (*(name for name in bench_methods.METHODS if "maddness" not in name), "bwnh/1")
+"""All that can be trained; maddness is found by calibration alone."""
+COARSE = {"sign", "bwnh-symmetric", "bwnh", "prune-group", "prune-filter"}
+"""Weights far from their best at the start; others are trained gently, so as not to lose it."""
 
 
 @dataclass(frozen=True)
 class Task:
     """What stands above its table, and how it is trained.
 
-    fine: weights of several bits or bases, at a low rate and by the teacher's answers alone;
-    coarse: those of `COARSE`; one_bit: any with 1-bit activations.
+    coarse: weights of `COARSE`; fine: all others, at a low rate and by the teacher's answers alone;
+    one_bit: any with 1-bit activations; methods: those of its table.
     """
 
     title: str
@@ -80,6 +74,7 @@ TASKS = {
         Options(epochs=20, shift=2, rate=1e-4, teacher=1.0),
         Options(epochs=20, shift=2, rate=5e-3, teacher=0.9),
         Options(epochs=100, shift=2, rate=2e-2, teacher=0.9),
+        tuple(name for name in METHODS if name not in bench_methods.TASKS["mnist1d"].without),
     ),
     "binary": Task(
         "Digits by the shape of the zoo's digits-binary (64-64-128-128), one bit throughout",
@@ -91,39 +86,10 @@ TASKS = {
 }
 
 
-Data = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-@cache
-def data(task: str, validate: bool) -> Data:
-    """Training inputs and classes, test inputs and classes."""
-    if task == "mnist1d":
-        found = sequences.load()
-    else:
-        split = digits.load()
-        found = split.train_x, split.train_y, split.test_x, split.test_y
-    if not validate:
-        return found
-    x, held_x, y, held_y = digits.stratified(*found[:2], len(found[0]) // 5)
-    return x, y, held_x, held_y
-
-
-@cache
-def floats(task: str, validate: bool, seed: int) -> Network:
-    """The float network of a seed, which saw no test data."""
-    x, y, _, _ = data(task, validate)
-    if task == "mnist1d":
-        return sequences.fit(x, y, seed)
-    if task == "digits" and not validate:
-        return list(zoo.networks().values())[seed].load()
-    kind = "wide" if task == "binary" else "cnn"
-    return train_digits.fit(kind, seed, x, y, train_digits.CNN).export()
-
-
 def measure(task: str, name: str, seed: int, validate: bool) -> dict[str, Any]:
     """Accuracy of the float network and of its programs, before and after."""
-    x, y, test_x, test_y = data(task, validate)
-    network = floats(task, validate, seed)
+    x, y, test_x, test_y = tasks.data(task, validate)
+    network = tasks.floats(task, seed, validate)
     method, _, one_bit = name.partition("/")
     options = TASKS[task].options(method, bool(one_bit))
     started, before = time.monotonic(), None

@@ -1,17 +1,17 @@
-"""Every compression method on the digits network: accuracy, bits, operations, cycles, area, RTL.
+"""Every compression method on two networks: accuracy, bits, operations, cycles, area, RTL.
 
-    python benchmarks/bench_methods.py [METHOD ...] [--seeds 3] [--frames 2] [--no-synth]
-        [--results FILE.json] [--finetuned FILE.json] [--write]
+    python benchmarks/bench_methods.py [METHOD ...] [--tasks digits mnist1d] [--seeds 3]
+        [--frames 2] [--no-synth] [--results FILE.json] [--finetuned FILE.json] [--write]
 
-Accuracy is that of the exact integer program on the 450 test images, for three float networks that
-differ in their seed alone, without fine-tuning; calibration reads 300 training images, activations
-take 8 bits.  --finetuned puts the accuracies of bench_finetune.py's results beside it.  All else is
+Accuracy is that of the exact integer program on test data, for three float networks that differ in
+their seed alone, without fine-tuning; calibration reads some training inputs, activations take 8
+bits.  --finetuned puts the accuracies of bench_finetune.py's results beside it.  All else is
 of the first network: operations are those that the datapaths of its design do in a frame, the
 design folded at equal parallelism (each unit at the fewest cycles with at most 16 products or
 lookups at a time; Winograd's transforms as narrow as keep up), its area is counted by Yosys for
 ECP5, and its Verilog is compared with the definition and the schedule in every transfer (any
 difference ends the run with exit code 1).
---results keeps what is measured, and what is there is not measured again: the whole table takes an
+--results keeps what is measured, and what is there is not measured again: a table takes half an
 hour.  --write makes docs/methods.md.
 """
 
@@ -23,10 +23,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+import tasks
 
 from bitwright.codegen import synth
 from bitwright.codegen.bench import Trial
@@ -43,7 +46,6 @@ from bitwright.models.lower import quantise
 from bitwright.models.network import Network
 from bitwright.models.ops import DepthToSpace, Lookup, TapTransform
 from bitwright.models.program import Op, Program
-from bitwright.models.zoo import digits
 from bitwright.sim import kernels, rtl
 from bitwright.sim.compare import estimate_design
 
@@ -59,7 +61,29 @@ METHODS = (
     "prune-fine", "prune-vector", "prune-kernel", "prune-group", "prune-filter",
     "maddness", "maddness:space=2",
 )  # fmt: skip
-"""The methods of the table, in its order."""
+"""The methods of a table, in its order."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What stands above its table; methods that it leaves out, and why."""
+
+    title: str
+    without: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods of its table."""
+        return [name for name in METHODS if name not in self.without]
+
+
+TASKS = {
+    "digits": Task("Handwritten digits (450 test images), the zoo's networks"),
+    "mnist1d": Task(
+        "MNIST-1D (1,000 test sequences), a CNN of three convolutions along the sequence",
+        {"winograd": "its tiles are those of 3x3 convolutions, so that it would be `int8`"},
+    ),
+}
 
 
 def tell(text: str) -> None:
@@ -104,15 +128,15 @@ def folded(program: Program) -> Design:
     return build(program, fold={n: {"pe": f.pe, "simd": f.simd} for n, f in folds.items()})
 
 
-def measure(name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, Any]:
+def measure(task: str, name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, Any]:
     """Everything about one method."""
-    split = digits.load()
-    networks = [entry.load() for entry in list(zoo.networks().values())[:seeds]]
+    _, _, x, y = tasks.data(task)
+    networks = [tasks.floats(task, seed) for seed in range(seeds)]
     programs: list[Program] = []
     for number, network in enumerate(networks):
         tell(f"{name}: compressing network {number + 1} of {len(networks)}")
-        programs.append(quantise(network, split.calibration_x, name, 8, kernels.execute))
-    accuracy = [top_1(kernels.run(one, split.test_x), split.test_y) for one in programs]
+        programs.append(quantise(network, tasks.calibration(task), name, 8, kernels.execute))
+    accuracy = [top_1(kernels.run(one, x), y) for one in programs]
     tell(f"{name}: accuracy {mean(accuracy):.2%}; building")
     program = programs[0]
     design = folded(program)
@@ -123,12 +147,12 @@ def measure(name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, 
             counts[kind] = counts.get(kind, 0) + count
     written = write_rtl(design)
     tell(f"{name}: simulating {frames} frames")
-    outcome = rtl.simulate(
-        [Trial("dut", design, written, split.test_x[:frames], {})], "verilator"
-    ).outcomes[0]
+    outcome = rtl.simulate([Trial("dut", design, written, x[:frames], {})], "verilator").outcomes[0]
     bits = program.metadata["weight_bits"]
     result: dict[str, Any] = {
+        "task": task,
         "method": name,
+        "float": [top_1(network(x), y) for network in networks],
         "date": datetime.now(UTC).date().isoformat(),
         "accuracy": accuracy,
         "bits": bits,
@@ -148,12 +172,15 @@ def measure(name: str, seeds: int, frames: int, synthesised: bool) -> dict[str, 
     return result
 
 
-def finetuned(file: Path | None) -> dict[str, list[float]]:
-    """Accuracies after fine-tuning on test data, by method, from the results of bench_finetune."""
-    found: dict[str, list[float]] = {}
+Trained = Mapping[tuple[str, str], Sequence[float]]
+
+
+def finetuned(file: Path | None) -> Trained:
+    """Accuracies on test data after fine-tuning, by task and method: results of bench_finetune."""
+    found: dict[tuple[str, str], list[float]] = {}
     for one in json.loads(file.read_text()) if file else []:
-        if one["task"] == "digits" and not one["validate"]:
-            found.setdefault(one["method"], []).append(one["after"])
+        if not one["validate"]:
+            found.setdefault((one["task"], one["method"]), []).append(one["after"])
     return found
 
 
@@ -162,23 +189,35 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean(values):.2%} ({min(values):.2%} to {max(values):.2%})" if values else "-"
 
 
-def page(
-    results: Sequence[dict[str, Any]], trained: Mapping[str, Sequence[float]]
-) -> Iterator[str]:
-    """The table, as Markdown."""
-    yield "# Compression methods on the digits network\n"
+def page(results: Sequence[dict[str, Any]], trained: Trained) -> Iterator[str]:
+    """The tables, as Markdown."""
+    yield "# Compression methods on two networks\n"
     yield (
         f"Made by `python benchmarks/bench_methods.py --write`, measured "
         f"{' and '.join(sorted({one['date'] for one in results}))}, {os.cpu_count()} cores, "
         f"{synth.yosys_version()}. "
-        "Accuracy is the mean of three float networks (and their least and most), 8-bit "
-        "activations, all layers compressed: without fine-tuning, calibrated on 300 images, and "
-        "after fine-tuning on the 1,347 training images (finetune.md). Operations are those of the "
+        "Accuracy is that of the exact integer programs: the mean of three float networks (and "
+        "their least and most), 8-bit activations, all layers compressed: without fine-tuning, "
+        f"calibrated on {tasks.CALIBRATION['digits']} images or "
+        f"{tasks.CALIBRATION['mnist1d']:,} sequences, and after fine-tuning on all training data "
+        "([how](finetune.md)). Operations are those of the "
         f"datapaths in a frame, of designs whose units do at most {LANES} products or lookups at a "
         "time; area is counted by Yosys on ECP5 (LUT4 / FF / BRAM / DSP), and the estimate of its "
-        "LUTs is off by so much (area.md). Every transfer of every stream was "
-        "compared with the definition and the schedule.\n"
+        "LUTs is off by so much ([the model](area.md)). Every transfer of every stream was "
+        "compared with the definition and the schedule. What the figures say: "
+        "[where each method wins and loses](compression.md#costs).\n"
     )
+    for name, task in TASKS.items():
+        rows = [one for one in results if one["task"] == name]
+        if rows:
+            yield f"## {task.title}\n"
+            yield f"Float networks: {spread(rows[0]['float'])}.\n"
+            yield from table(rows, trained)
+            yield from (f"No `{left}`: {why}.\n" for left, why in task.without.items())
+
+
+def table(results: Sequence[dict[str, Any]], trained: Trained) -> Iterator[str]:
+    """One task."""
     heads = (
         "method", "accuracy", "fine-tuned", "bits a weight", "kbit", "multiplications",
         "additions", "lookups", "cycles a frame", "LUT / FF / BRAM / DSP",
@@ -191,7 +230,7 @@ def page(
         cells = (
             found["method"],
             spread(found["accuracy"]),
-            spread(trained.get(found["method"], ())),
+            spread(trained.get((found["task"], found["method"]), ())),
             f"{found['bits_per_weight']:.2f}",
             f"{found['bits'] / 1000:.1f}",
             *(f"{done.get(kind, 0):,}" for kind in ("multiply", "add", "lookup")),
@@ -209,16 +248,16 @@ def difference(estimate: int | None, lut: int | None) -> str:
     return f"{estimate / lut - 1:+.1%}" if estimate and lut else "-"
 
 
-def kept_or_measured(name: str, given: argparse.Namespace) -> dict[str, Any]:
+def kept_or_measured(task: str, name: str, given: argparse.Namespace) -> dict[str, Any]:
     """Everything about one method, from the file of results where it has it."""
     kept: list[dict[str, Any]] = []
     if given.results and given.results.exists():
         kept = json.loads(given.results.read_text())
     for one in kept:
         complete = len(one["accuracy"]) == given.seeds and (one["area"] or given.no_synth)
-        if one["method"] == name and complete:
+        if (one["task"], one["method"]) == (task, name) and complete:
             return one
-    found = measure(name, given.seeds, given.frames, not given.no_synth)
+    found = measure(task, name, given.seeds, given.frames, not given.no_synth)
     if given.results:
         given.results.write_text(json.dumps([*kept, found], indent=1))
     return found
@@ -227,6 +266,7 @@ def kept_or_measured(name: str, given: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("methods", nargs="*", help="methods, settings too (default: all)")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--seeds", type=int, default=3, help="networks (default: 3)")
     parser.add_argument("--frames", type=int, default=2, help="frames in RTL (default: 2)")
     parser.add_argument("--no-synth", action="store_true", help="leave the area out")
@@ -235,9 +275,14 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/methods.md")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()
-    if given.write and (given.methods or given.no_synth or given.seeds < len(zoo.SEEDS)):
-        parser.error("--write makes the whole table, of all seeds, with its areas")
-    results = [kept_or_measured(name, given) for name in given.methods or METHODS]
+    part = given.methods or given.no_synth or len(given.tasks) < len(TASKS)
+    if given.write and (part or given.seeds < len(zoo.SEEDS)):
+        parser.error("--write makes the whole page, of all seeds, with its areas")
+    results = [
+        kept_or_measured(task, name, given)
+        for task in given.tasks
+        for name in given.methods or TASKS[task].methods
+    ]
     wrong = any(found["differences"] for found in results)
     text = "\n".join(page(results, finetuned(given.finetuned)))
     print(json.dumps(results, indent=1) if given.json else text)

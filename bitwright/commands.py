@@ -16,7 +16,7 @@ from typing import Any
 
 from . import __version__, wishes
 from . import doctor as tools_found
-from .text import agrees, compared, simulated, table
+from .text import agrees, compared, finetuned, simulated, table
 
 OK, FAILED = 0, 1
 
@@ -28,6 +28,7 @@ TRAINING: dict[str, tuple[type, str]] = {
     "temperature": (float, "softens what the float network says (default: 4)"),
     "hint": (float, "weight of the float network's activations (default: 0)"),
     "shift": (int, "images move by up to so many pixels (default: 0)"),
+    "hold": (float, "share of the inputs that judges whether training helped (default: 0.1)"),
     "seed": (int, "the same seed gives the same program (default: 0)"),
 }
 """What `finetune` takes beside what `compress` does: see `models/train/finetune.py`."""
@@ -113,10 +114,11 @@ def finetune(args: argparse.Namespace) -> int:
         "model": str(args.output),
         "network": args.network,
         **{key: program.metadata[key] for key in ("weights", "finetuning", "training_accuracy")},
+        "held": program.metadata.get("held"),
         "mixed": dict(args.weights_of),
         "activations": args.activations,
     }
-    return _print(args, written, f"{args.network} fine-tuned to {args.output}")
+    return _print(args, written, finetuned(written))
 
 
 def export(args: argparse.Namespace) -> int:

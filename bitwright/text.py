@@ -111,6 +111,21 @@ def simulated(result: dict[str, Any]) -> str:
     return "\n".join([*lines, "time: " + ", ".join(spent)])
 
 
+def finetuned(result: dict[str, Any]) -> str:
+    """Say what fine-tuning did, and what is kept where it did not help."""
+    text = f"{printable(result['network'])} fine-tuned to {result['model']}"
+    held = result["held"]
+    if held is None:
+        return f"{text}: {result['training_accuracy']:.2%} of all inputs right"
+    text += (
+        f": {held['before']:.2%} of {held['frames']:,} inputs held back were right before, "
+        f"{held['after']:.2%} after"
+    )
+    if not held["helped"]:
+        text += "; that is no gain, so what is saved is the start (another --rate may help)"
+    return text
+
+
 def compared(result: dict[str, Any]) -> str:
     """What `compare` found: a table for each design, and their totals side by side."""
     parts: list[str] = []

@@ -47,6 +47,7 @@ from bitwright.models.train.finetune import (
     train,
 )
 from bitwright.models.train.form import form
+from bitwright.models.train.held import parted
 from bitwright.models.train.start import draft, scores_of
 from bitwright.models.train.statistics import settle
 
@@ -310,6 +311,42 @@ def test_the_command_line(tmp_path, capsys):
     assert (code, found["activations"], told["activation_bits"]) == (0, 1, 1)
     assert found["finetuning"] == told["finetuning"] == asdict(Options(epochs=1, rate=0.004))
     assert found["training_accuracy"] == (saved.load(model)(x).argmax(1) == y).mean()
+
+
+def test_what_harms_held_frames_is_not_kept(tmp_path, capsys):
+    x, y = data(200)
+    floats = network(np.random.default_rng(1))
+    # Training on wrong answers harms those that are held back, which have the network's own.
+    options = Options(epochs=4, batch=16, rate=2e-2, teacher=0.0, hold=0.25, seed=3)
+    own, held = parted(len(x), options.hold, options.seed)
+    assert len(held) == 50
+    assert sorted([*own, *held]) == list(range(200))
+    right = quantise(floats, x[own], "int8", 8)(x).argmax(1)
+    wrong = right.copy()
+    wrong[own] = (right[own] + 1) % 4
+    start = draft(floats, x[own], "int8", 8).program(x[own], "int8", None, {})
+    for labels, helped in ((wrong, False), (y, True)):
+        found = finetune(floats, x, labels, "int8", 8, options)
+        told = found.metadata["held"]
+        assert (told["frames"], told["helped"]) == (50, helped)
+        assert (found.digest == start.digest) is not helped
+        after = found if helped else start
+        key = "after" if helped else "before"
+        assert told[key] == (after(x[held]).argmax(1) == labels[held]).mean()
+    assert not finetune(floats, x, wrong, "int8", 1, options).metadata.keys() & {"held"}
+    network(np.random.default_rng(1)).save(tmp_path / "net.npz")
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", wrong)
+    code = cli.main(
+        ["finetune", str(tmp_path / "net.npz"), "--data", str(tmp_path / "x.npy"),
+         "--labels", str(tmp_path / "y.npy"), "--weights", "int8", "--epochs", "4", "--rate",
+         "0.02", "--batch", "16", "--teacher", "0", "--hold", "0.25", "--seed", "3",
+         "-o", str(tmp_path / "model.npz")]
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert code == 0
+    assert ": 100.00% of 50 inputs held back were right before, " in said
+    assert said.endswith("what is saved is the start (another --rate may help)\n")
 
 
 def test_no_epochs_change_nothing_and_a_largest_channel_is_no_score():

@@ -23,8 +23,9 @@ from ..lower import NONE
 from ..network import Network, fold_batch_norm
 from ..program import Execute, Program
 from . import distil, ffn, lowrank, pruning, qcnn, winograd  # noqa: F401 - makes their forms known
+from .held import parted, score
 from .model import Model, check_layers
-from .start import Draft, draft, scores_of
+from .start import BITS_LEAST, Draft, draft, scores_of
 from .statistics import settle
 
 Progress = Callable[[str], None]
@@ -37,7 +38,9 @@ class Options:
 
     teacher: the share of the loss that is the float network's answers, softened by `temperature`;
     the rest are the labels.  hint: the weight of its activations beside that.  shift: frames (H, W,
-    C) move by up to so many pixels, along axes longer than that, zeros moving in.
+    C) move by up to so many pixels, along axes longer than that, zeros moving in.  hold: the share
+    of the frames that is not trained on and judges whether training helped: if not, the result is
+    the start.  With activations of one bit nothing is held back, as the start is no result there.
     """
 
     epochs: int = 20
@@ -47,12 +50,14 @@ class Options:
     temperature: float = 4.0
     hint: float = 0.0
     shift: int = 0
+    hold: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
         limits = {
             "epochs": (0, 10**6), "rate": (0, 1), "batch": (2, 10**6), "teacher": (0, 1),
-            "temperature": (1e-3, 1e3), "hint": (0, 1e6), "shift": (0, 1000), "seed": (0, 2**63),
+            "temperature": (1e-3, 1e3), "hint": (0, 1e6), "shift": (0, 1000), "hold": (0, 0.9),
+            "seed": (0, 2**63),
         }  # fmt: skip
         for item in fields(self):
             least, most = limits[item.name]
@@ -77,18 +82,35 @@ def finetune(
     """Compress `network` as `quantise` does, then train the result; return its exact program.
 
     x, y: training inputs (N, *shape) and their classes (N,), which calibrate as well; activations
-    take `activation_bits` (1 to 8).  The same seed gives the same program on one machine.
+    take `activation_bits` (1 to 8).  The same seed gives the same program on one machine.  Where
+    frames are held back, the metadata says how many of them were answered rightly.
     """
     tell = progress or (lambda _: None)
     frames = network.accept(x)
     # Before the long part: what would be refused behind it.
     check_layers(network)
-    _ = _labels(y, frames, network)
+    labels = _labels(y, frames, network)
+    # With activations of one bit the start is no result that could be kept.
+    share = options.hold if activation_bits >= BITS_LEAST else 0.0
+    own, held = parted(len(frames), share, options.seed)
+    x = np.asarray(x)[own]
     tell(f"{network.name}: compressing by {weights}")
     first = draft(network, x, weights, activation_bits, execute, mixed)
-    trained = train(first, network, frames, y, options, tell)
-    program = trained.program(x, weights, execute, mixed)
-    return replace(program, metadata={**program.metadata, "finetuning": asdict(options)})
+    result = train(first, network, frames[own], np.asarray(y)[own], options, tell)
+    notes: dict[str, Any] = {"finetuning": asdict(options)}
+    if len(held):
+        before, after = (
+            score(model_of(one), torch.from_numpy(reals_of(one, frames[held])), labels[held])
+            for one in (first, result)
+        )
+        helped = after >= before
+        result = result if helped else first
+        notes["held"] = {
+            "frames": len(held), "before": before.accuracy, "after": after.accuracy,
+            "helped": helped,
+        }  # fmt: skip
+    program = result.program(x, weights, execute, mixed)
+    return replace(program, metadata={**program.metadata, **notes})
 
 
 def train(
