@@ -170,8 +170,11 @@ def off_ties(one):
     return replace(one, network=replace(one.network, nodes=tuple(nodes)))
 
 
-def agree(one, x: np.ndarray, name: str = "int8") -> tuple[float, float]:
-    """How often rounded values are the program's, and how far the scores are, in their spread."""
+def agree(one, x: np.ndarray, name: str = "int8", margin: float = 0.02) -> tuple[float, float]:
+    """How often rounded values are the program's, and how far the scores are, in their spread.
+
+    Answers must agree where the best score is clear of the next by `margin` of that spread.
+    """
     program = one.program(x, name, None, {})
     values = program.run(x)
     with torch.no_grad():
@@ -187,7 +190,7 @@ def agree(one, x: np.ndarray, name: str = "int8") -> tuple[float, float]:
     ]
     scores = wanted[scores_of(one.network)].numpy()
     found = program.output_border.real(program(x))
-    clear = np.sort(scores, 1)[:, -1] - np.sort(scores, 1)[:, -2] > 0.02 * scores.std()
+    clear = np.sort(scores, 1)[:, -1] - np.sort(scores, 1)[:, -2] > margin * scores.std()
     assert (found.argmax(1) == scores.argmax(1))[clear].all()
     return min(same), float(np.abs(found - scores).max() / scores.std())
 
@@ -214,9 +217,9 @@ def test_roundings_between_factors_cost_little_of_what_was_trained(name):
     first = off_ties(draft(floats, x, name, 8))
     trained = train(first, floats, x, y, Options(epochs=2, batch=32))
     for one in first, trained:
-        same, off = agree(one, x, name)
+        same, off = agree(one, x, name, 0.05)
         assert same > 0.5
-        assert off < 0.1
+        assert off < 0.08
     weight = trained.weights["wide"]
     assert isinstance(weight, Factorised | Factors)
     doubled = {"scale": 2 * weight.scale} if isinstance(weight, Factorised) else {
