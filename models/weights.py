@@ -72,7 +72,8 @@ def methods_of(network: Network, weights: str, mixed: Mapping[str, str]) -> Call
                 f"network {network.name!r} has no layer {name!r} with weights to compress; choose "
                 f"{', '.join(known) or 'another network'}"
             )
-    return lambda name: special.get(name, usual)
+    ends = dict.fromkeys(known[-1:], usual.answers)
+    return lambda name: special.get(name) or ends.get(name, usual)
 
 
 def check_given(network: Network, given: Mapping[str, Weight], shuffled: bool) -> None:

@@ -13,6 +13,9 @@ from bitwright.models.compress.problem import Gatherer, LayerProblem
 from bitwright.models.compress.pruning import By, Fine, Group, Vector
 from bitwright.models.compress.surgeon import removals
 from bitwright.models.fixed import ProgramError
+from bitwright.models.layers import Dense
+from bitwright.models.lower import quantise
+from bitwright.models.network import Network, Node
 from bitwright.models.ops import Dot, Select, SparseDot
 
 PATTERNS = ("fine", "vector", "kernel", "group", "filter")
@@ -122,6 +125,23 @@ def test_bits_are_those_of_the_weights_that_stay_and_of_the_groups():
 
 def test_depthwise_layers_are_not_pruned():
     assert method("prune-kernel:bits=6").depthwise == method("int6")
+
+
+def test_filters_that_are_answers_stay():
+    rng = np.random.default_rng(0)
+    inner, scores = (Dense(rng.normal(size=size), np.ones(size[0])) for size in ((8, 6), (4, 8)))
+    nodes = (Node("inner", inner, ("input",)), Node("scores", scores, ("inner",)))
+    network = Network("net", (6,), nodes, (0, 9))
+    x = rng.integers(0, 9, (50, 6))
+
+    def dead(**mixed: str) -> list[int]:
+        program = quantise(network, x, "prune-filter:density=0.5", 8, mixed=mixed)
+        dots = [node.op for node in program.nodes if isinstance(node.op, Dot | SparseDot)]
+        return [int((~op.weights.any(1)).sum()) for op in dots]
+
+    assert dead() == [4, 0]
+    # Asked for by name, they go.
+    assert dead(scores="prune-filter:density=0.5") == [4, 2]
 
 
 @pytest.mark.parametrize(

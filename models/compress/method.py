@@ -167,6 +167,14 @@ class Method(ABC):
         """Compress weights (N, S) for the inputs and targets of `problem`."""
 
     @property
+    def answers(self) -> Method:
+        """What compresses the last layer of a network, whose filters are its answers.
+
+        A method that gives whole filters up names one here that keeps them.
+        """
+        return self
+
+    @property
     def depthwise(self) -> Method:
         """What compresses depthwise layers, whose problems have one filter each.
 

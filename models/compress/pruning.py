@@ -254,7 +254,7 @@ class Group(Pruning):
 
 @dataclass(frozen=True)
 class Filter(Pruning):
-    """Whole filters, `rows` at a time: outputs that are their bias alone."""
+    """Whole filters, `rows` at a time: outputs that are their bias alone; not of the last layer."""
 
     rows: int = 1
 
@@ -267,3 +267,7 @@ class Filter(Pruning):
 
     def labels(self, problem: LayerProblem) -> Ints:
         return np.zeros(len(problem.gram), np.int64)
+
+    @property
+    def answers(self) -> Method:
+        return Uniform(self.bits)
