@@ -202,7 +202,8 @@ def page(results: Sequence[dict[str, Any]], trained: Trained) -> Iterator[str]:
         f"{tasks.CALIBRATION['mnist1d']:,} sequences, and after fine-tuning on all training data "
         "([how](finetune.md)). Operations are those of the "
         f"datapaths in a frame, of designs whose units do at most {LANES} products or lookups at a "
-        "time; area is counted by Yosys on ECP5 (LUT4 / FF / BRAM / DSP), and the estimate of its "
+        "time; area is counted by Yosys on ECP5 (LUT4 / FF / BRAM / DSP), LUTs times the cycles of "
+        "a frame compare designs of different speed, and the estimate of its "
         "LUTs is off by so much ([the model](area.md)). Every transfer of every stream was "
         "compared with the definition and the schedule. What the figures say: "
         "[where each method wins and loses](compression.md#costs).\n"
@@ -221,7 +222,7 @@ def table(results: Sequence[dict[str, Any]], trained: Trained) -> Iterator[str]:
     heads = (
         "method", "accuracy", "fine-tuned", "bits a weight", "kbit", "multiplications",
         "additions", "lookups", "cycles a frame", "LUT / FF / BRAM / DSP",
-        "LUT estimated", "transfers, differences",
+        "M LUT cycles", "LUT estimated", "transfers, differences",
     )  # fmt: skip
     yield "| " + " | ".join(heads) + " |"
     yield "|" + " --- |" * len(heads)
@@ -236,6 +237,7 @@ def table(results: Sequence[dict[str, Any]], trained: Trained) -> Iterator[str]:
             *(f"{done.get(kind, 0):,}" for kind in ("multiply", "add", "lookup")),
             f"{found['interval']:,}",
             " / ".join(f"{area[r]:,}" for r in RESOURCES) if area else "-",
+            f"{area['lut'] * found['interval'] / 1e6:.0f}" if area else "-",
             difference(found["estimate"], area["lut"] if area else None),
             f"{found['transfers']:,}, {found['differences']}",
         )
