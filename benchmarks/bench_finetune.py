@@ -37,6 +37,11 @@ from bitwright.training import Options, finetune
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "finetune.md"
 METHODS = (*(name for name in bench_methods.METHODS if "maddness" not in name), "bwnh/1")
 """All that can be trained; maddness is found by calibration alone."""
+ONE_OF_EACH = (
+    "sign", "bwnh", "bwnh2", "ternary", "int2", "int4", "ffn-sdd", "ffn", "ffn:rank=0.5",
+    "qcnn-kmeans", "qcnn", "svd", "prune-fine", "prune-group",
+)  # fmt: skip
+"""One of each form, and those that lose most without training."""
 COARSE = {"sign", "bwnh-symmetric", "bwnh", "prune-group", "prune-filter"}
 """Weights far from their best at the start; others are trained gently, so as not to lose it."""
 
@@ -74,7 +79,7 @@ TASKS = {
         Options(epochs=20, shift=2, rate=1e-4, teacher=1.0),
         Options(epochs=20, shift=2, rate=5e-3, teacher=0.9),
         Options(epochs=100, shift=2, rate=2e-2, teacher=0.9),
-        tuple(name for name in METHODS if name not in bench_methods.TASKS["mnist1d"].without),
+        ONE_OF_EACH,
     ),
     "binary": Task(
         "Digits by the shape of the zoo's digits-binary (64-64-128-128), one bit throughout",
