@@ -87,7 +87,7 @@ steps = st.builds(
 )
 
 
-@hypothesis_settings(max_examples=120)
+@hypothesis_settings(max_examples=200)
 @given(
     st.lists(functions, max_size=3),
     st.one_of(ends, steps, st.just(Sign())),

@@ -85,8 +85,8 @@ def lanes_between(have: int, want: int) -> Design:
     return Design(program, {"n0": Fold(have, 2), "n1": Fold(1, want)}, {})
 
 
-@pytest.mark.parametrize("have", [1, 3, 4, 12])
-@pytest.mark.parametrize("want", [1, 2, 6, 12])
+@pytest.mark.parametrize("have", [1, 2, 3, 4, 6, 12])
+@pytest.mark.parametrize("want", [1, 2, 3, 4, 6, 12])
 def test_any_lanes_meet_any_lanes(have: int, want: int):
     design = lanes_between(have, want)
     links = [(type(i.op), i.place.fold) for i in design.instances if i.name.startswith("n0__")]

@@ -50,7 +50,7 @@ DATAPATHS = {
 }
 
 
-@pytest.mark.parametrize("fold", [Fold(2, 3), Fold(1, 12)], ids=str)
+@pytest.mark.parametrize("fold", [Fold(1, 1), Fold(2, 3), Fold(4, 2), Fold(1, 12)], ids=str)
 @pytest.mark.parametrize(("x", "w"), DATAPATHS.values(), ids=DATAPATHS)
 def test_every_datapath(x: Grid, w: Grid, fold: Fold):
     op = SparseDot(weights(8, 12, w, (2, 3), 0.4), w)
