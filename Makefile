@@ -5,7 +5,7 @@ ARGS ?=
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-brevitas bench lint fuzz docs clean
+.PHONY: help setup demo test test-torch bench lint fuzz docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 21
@@ -20,9 +20,9 @@ demo: setup ## from float weights to checked Verilog, with a report
 test: setup ## all tests, as many at a time as there are processors
 	$(PY) -m pytest -n auto --dist worksteal $(ARGS)
 
-test-brevitas: setup ## Brevitas networks, exported now (installs torch)
+test-torch: setup ## fine-tuning, and Brevitas networks exported now (installs torch)
 	@bash tools/setup.sh "$(VENV)" brevitas
-	$(PY) -m pytest tests/test_brevitas.py $(ARGS)
+	$(PY) -m pytest tests/test_train.py tests/test_brevitas.py $(ARGS)
 
 bench: setup ## every benchmark in benchmarks/
 	@bash tools/setup.sh "$(VENV)" bench

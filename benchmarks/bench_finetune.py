@@ -136,6 +136,8 @@ install 'bitwright[train]'`) and saves an exact integer program. In Python: `bit
   (ffn), words under fixed indices (qcnn), integers under a fixed mask (pruning), integer factors
   (low rank). Steps of activations are learned as well. The loss is that of the labels and of the
   float network's softened answers, with its activations as hints where `--hint` asks for them.
+- A tenth of the training data is held back to judge: where training did not help, the result is the
+  start, compressed by all of them. With activations of one bit nothing is.
 - Afterwards the batch-norm statistics are estimated anew behind the compressed layers.
 - Back in integers, weights are `given` to `quantise` and roundings are those of the network: the
   program computes what was trained. Thresholds do so exactly; the 16-bit multipliers of wider
@@ -156,8 +158,8 @@ def page(results: list[dict[str, Any]]) -> Iterator[str]:
         "the exact integer programs on the test data: the mean of the seeds, and their least and "
         "most. All layers are compressed, the first and the last too; activations take 8 bits, or "
         "1 where the method ends in /1 (there is no post-training result then). The float network "
-        "is the teacher. Settings stand in the benchmark; none was chosen on test data: "
-        "`--validate` measures on a fifth of the training part.\n"
+        "is the teacher. Settings stand in the benchmark; `--validate` measures on a fifth of the "
+        "training part, to choose them.\n"
     )
     for name, task in TASKS.items():
         rows = [one for one in results if one["task"] == name]

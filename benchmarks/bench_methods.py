@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import tasks
@@ -199,13 +199,13 @@ def page(results: Sequence[dict[str, Any]], trained: Trained) -> Iterator[str]:
         "Accuracy is that of the exact integer programs: the mean of three float networks (and "
         "their least and most), 8-bit activations, all layers compressed: without fine-tuning, "
         f"calibrated on {tasks.CALIBRATION['digits']} images or "
-        f"{tasks.CALIBRATION['mnist1d']:,} sequences, and after fine-tuning on all training data "
+        f"{tasks.CALIBRATION['mnist1d']:,} sequences, and after fine-tuning on the training data "
         "([how](finetune.md)). Operations are those of the "
         f"datapaths in a frame, of designs whose units do at most {LANES} products or lookups at a "
         "time; area is counted by Yosys on ECP5 (LUT4 / FF / BRAM / DSP), LUTs times the cycles of "
         "a frame compare designs of different speed, and the estimate of its "
-        "LUTs is off by so much ([the model](area.md)). Every transfer of every stream was "
-        "compared with the definition and the schedule. What the figures say: "
+        f"LUTs is off by so much ([the model](area.md)): {off(results)}. Every transfer of every "
+        "stream was compared with the definition and the schedule. What the figures say: "
         "[where each method wins and loses](compression.md#costs).\n"
     )
     for name, task in TASKS.items():
@@ -243,6 +243,16 @@ def table(results: Sequence[dict[str, Any]], trained: Trained) -> Iterator[str]:
         )
         yield "| " + " | ".join(cells) + " |"
     yield ""
+
+
+def off(results: Sequence[dict[str, Any]]) -> str:
+    """How far the estimates of all designs are off."""
+    judged = [one for one in results if one["area"] and one["estimate"]]
+    errors = [abs(one["estimate"] / one["area"]["lut"] - 1) for one in judged] or [0.0]
+    return (
+        f"{median(errors):.1%} in the median of {len(judged)} designs, {max(errors):.1%} at worst, "
+        f"and {len(results) - len(judged)} hold a unit beyond the fit"
+    )
 
 
 def difference(estimate: int | None, lut: int | None) -> str:

@@ -122,7 +122,7 @@ def finetuned(result: dict[str, Any]) -> str:
         f"{held['after']:.2%} after"
     )
     if not held["helped"]:
-        text += "; that is no gain, so what is saved is the start (another --rate may help)"
+        text += "; no gain: what is saved is the start, from all inputs (another --rate may help)"
     return text
 
 

@@ -219,7 +219,7 @@ def test_roundings_between_factors_cost_little_of_what_was_trained(name):
     for one in first, trained:
         same, off = agree(one, x, name, 0.05)
         assert same > 0.5
-        assert off < 0.08
+        assert off < 0.06
     weight = trained.weights["wide"]
     assert isinstance(weight, Factorised | Factors)
     doubled = {"scale": 2 * weight.scale} if isinstance(weight, Factorised) else {
@@ -327,15 +327,18 @@ def test_what_harms_held_frames_is_not_kept(tmp_path, capsys):
     right = quantise(floats, x[own], "int8", 8)(x).argmax(1)
     wrong = right.copy()
     wrong[own] = (right[own] + 1) % 4
-    start = draft(floats, x[own], "int8", 8).program(x[own], "int8", None, {})
+    starts = [
+        draft(floats, part, "int8", 8).program(part, "int8", None, {}) for part in (x[own], x)
+    ]
     for labels, helped in ((wrong, False), (y, True)):
         found = finetune(floats, x, labels, "int8", 8, options)
         told = found.metadata["held"]
         assert (told["frames"], told["helped"]) == (50, helped)
-        assert (found.digest == start.digest) is not helped
-        after = found if helped else start
+        # What is kept instead is the start by all frames; what was judged, that by the others.
+        assert (found.digest == starts[1].digest) is not helped
+        judged = found if helped else starts[0]
         key = "after" if helped else "before"
-        assert told[key] == (after(x[held]).argmax(1) == labels[held]).mean()
+        assert told[key] == (judged(x[held]).argmax(1) == labels[held]).mean()
     assert not finetune(floats, x, wrong, "int8", 1, options).metadata.keys() & {"held"}
     network(np.random.default_rng(1)).save(tmp_path / "net.npz")
     np.save(tmp_path / "x.npy", x)
@@ -349,7 +352,7 @@ def test_what_harms_held_frames_is_not_kept(tmp_path, capsys):
     said = capsys.readouterr().out
     assert code == 0
     assert ": 100.00% of 50 inputs held back were right before, " in said
-    assert said.endswith("what is saved is the start (another --rate may help)\n")
+    assert said.endswith("what is saved is the start, from all inputs (another --rate may help)\n")
 
 
 def test_no_epochs_change_nothing_and_a_largest_channel_is_no_score():

@@ -40,7 +40,8 @@ class Options:
     the rest are the labels.  hint: the weight of its activations beside that.  shift: frames (H, W,
     C) move by up to so many pixels, along axes longer than that, zeros moving in.  hold: the share
     of the frames that is not trained on and judges whether training helped: if not, the result is
-    the start.  With activations of one bit nothing is held back, as the start is no result there.
+    the start, compressed by all frames.  With activations of one bit nothing is held back, as the
+    start is no result there.
     """
 
     epochs: int = 20
@@ -93,9 +94,9 @@ def finetune(
     # With activations of one bit the start is no result that could be kept.
     share = options.hold if activation_bits >= BITS_LEAST else 0.0
     own, held = parted(len(frames), share, options.seed)
-    x = np.asarray(x)[own]
+    x = np.asarray(x)
     tell(f"{network.name}: compressing by {weights}")
-    first = draft(network, x, weights, activation_bits, execute, mixed)
+    first = draft(network, x[own], weights, activation_bits, execute, mixed)
     result = train(first, network, frames[own], np.asarray(y)[own], options, tell)
     notes: dict[str, Any] = {"finetuning": asdict(options)}
     if len(held):
@@ -104,12 +105,14 @@ def finetune(
             for one in (first, result)
         )
         helped = after >= before
-        result = result if helped else first
+        if not helped:
+            own = np.arange(len(x))
+            result = draft(network, x, weights, activation_bits, execute, mixed)
         notes["held"] = {
             "frames": len(held), "before": before.accuracy, "after": after.accuracy,
             "helped": helped,
         }  # fmt: skip
-    program = result.program(x, weights, execute, mixed)
+    program = result.program(x[own], weights, execute, mixed)
     return replace(program, metadata={**program.metadata, **notes})
 
 
