@@ -5,9 +5,9 @@ python benchmarks/bench_half_add.py [--families ecp5,ice40,xc7] [--write]
 With weights w in {-1, +1} and integer inputs, sum w x = 2 * sum_{w=1} x - sum x, and sum x is the
 same for all rows.  Folded: the datapath of PE rows of SIMD lanes between registers, with its
 accumulators; +-x starts each row from a constant of a memory of 16 words, the half-add form from 0
-and subtracts once behind the accumulators.  Unrolled: adder graphs of a random matrix, and of its
-ones with a row of ones, subtracted behind.  Inputs are unsigned, as activations are.  --write makes
-docs/half_add.md.
+and subtracts once behind the accumulators.  Unrolled: adder graphs of random matrices, row by row,
+and by halves as units have them (`hw/adder_graph.py`), one adder deeper.  Inputs are unsigned, as
+activations are.  --write makes docs/half_add.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from area_synthesis import areas
 
 from bitwright.codegen import synth
 from bitwright.codegen.verilog import Rtl, write_component
-from bitwright.hw.adder_graph import adder_graph
+from bitwright.hw.adder_graph import adder_graph, plain_graph
 from bitwright.hw.constant_dot import Staged
 from bitwright.hw.elastic import numbers, resize, rom, rom_words
 from bitwright.hw.lanes import Lanes, Operands
@@ -42,7 +42,7 @@ INPUT_BITS = (2, 8)
 VECTOR = 64
 """Inputs of a row, which decide the width of its accumulator."""
 STARTS = 16
-SHAPES = ((8, 16),)
+SHAPES = ((8, 16), (16, 32))
 """Rows and columns of unrolled matrices."""
 
 
@@ -126,14 +126,10 @@ class Unrolled(wiring.Component):
         m = Module()
         x, columns = Signal.like(self.x), self.weights.shape[1]
         m.d.sync += x.eq(self.x)
-        ones = np.ones((1, columns), np.int64)
-        whole = np.vstack([self.weights > 0, ones]).astype(np.int64) if self.half else self.weights
         ends = (np.full(columns, end) for end in (self.grid.lo, self.grid.hi))
-        graph = adder_graph(whole, *ends)
+        graph = (adder_graph if self.half else plain_graph)(self.weights, *ends)
         inputs = numbers(m, x, columns, self.grid, "x")
         rows = Staged(m, graph, inputs, [C(1)], max(graph.depths)).rows()
-        if self.half:
-            rows = [Cat(C(0, 1), row) - rows[-1] for row in rows[:-1]]
         m.d.sync += self.y.eq(Cat(*(resize(row, self.width) for row in rows)))
         return m
 
@@ -188,10 +184,11 @@ def page(names: Sequence[str], families: Sequence[str], luts: Ints) -> Iterator[
     yield (
         f"Made by `python benchmarks/bench_half_add.py --write` on "
         f"{datetime.now(UTC).date().isoformat()}, {synth.yosys_version()}: LUTs of the datapath "
-        "with +-x, as the units have it, and with 2 * (sum of the x whose weight is +1) - (sum of "
-        f"all x). The second is smaller in {smaller} of {luts[:, :, 0].size} cases. Behind rows "
+        "with +-x and with 2 * (sum of the x whose weight is +1) - (sum of all x). The second is "
+        f"smaller in {smaller} of {luts[:, :, 0].size} cases. Folded units have the first: in rows "
         "that share them, sums and differences of two inputs already halve the additions of a row, "
-        "for a LUT4 a bit.\n"
+        "for a LUT4 a bit. Unrolled layers of many rows have the second, with one adder more "
+        "behind one another (`hw/adder_graph.py`).\n"
     )
     yield (
         "| PE x SIMD, bits of an input | " + " | ".join(f"{f}: +-x, half" for f in families) + " |"

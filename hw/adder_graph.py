@@ -3,6 +3,10 @@
 The weights become canonical signed digits; sums that several rows need are made once
 (`adder_search.py`); what is left of each row is summed in a tree.  The number of adders behind one
 another is the least that single adders allow, by a formula that needs no search (`depth_of`).
+
+Many rows of signs are summed by halves: the inputs whose weight is +1, twice, less the sum of all,
+which all rows share.  Half of the additions fall away for one more behind them
+(`benchmarks/bench_half_add.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ TASTES = ((0.1, 0.01), (0.03, 0.03), (0.1, 0.1))
 """What is tried for `adder_search.share`: each was the best for some matrix of 16 to 64 rows."""
 MANY_DIGITS = 4_000
 """Beyond so many digits only the first taste is tried: a search takes a second and more."""
+HALVED_ROWS, HALVED_COLUMNS = 8, 12
+"""Signs of so many rows and columns take fewer adders by halves; fewer rows often do not."""
 PLUS, MINUS, REVERSED = 0, 1, 2
 """How an adder joins a and b << shift: a + b, a - b, or b - a."""
 
@@ -138,11 +144,33 @@ def digit_counts(weights: Ints) -> Ints:
 
 
 def depth_of(weights: Ints) -> int:
-    """Adders behind one another: k terms take ceil(log2 k), a row of minuses one more."""
+    """Adders behind one another: k terms take ceil(log2 k), a row of minuses one more.
+
+    By halves they are those of the sum of all inputs, and one.
+    """
+    if by_halves(weights):
+        return depth_of(ones_of(weights)[0]) + 1
     plus, _ = digits(weights)
     counts = digit_counts(weights).tolist()
     only_minus = ((plus == 0).all(axis=1) & (weights != 0).any(axis=1)).tolist()
     return max(max(k - 1, 0).bit_length() + m for k, m in zip(counts, only_minus, strict=True))
+
+
+def by_halves(weights: Ints) -> bool:
+    """Whether these weights are signs, and enough of them to be summed by halves."""
+    rows, columns = weights.shape
+    signs = bool((np.abs(weights) == 1).all() and (weights < 0).any())
+    return signs and rows >= HALVED_ROWS and columns >= HALVED_COLUMNS
+
+
+def ones_of(signs: Ints) -> tuple[Ints, Ints]:
+    """Which inputs each row of signs (N, S) adds, and a row of all, (N + 1, S); turns (N,) of rows.
+
+    A row is turned where that leaves fewer to add, so that a row and its negative are one.
+    """
+    excess = signs.sum(axis=1)
+    turns = np.where((excess > 0) | ((excess == 0) & (signs[:, 0] > 0)), -1, 1)
+    return np.vstack([turns[:, None] * signs > 0, np.ones_like(signs[:1])]).astype(np.int64), turns
 
 
 def adder_graph(weights: Ints, lo: Ints, hi: Ints) -> Graph:
@@ -159,9 +187,35 @@ def _graph(weights: bytes, lo: bytes, hi: bytes, rows: int) -> Graph:
     # Timing, component and area of one place all ask for its graph.
     matrix = np.frombuffer(weights, np.int64).reshape(rows, -1)
     ends = np.frombuffer(lo, np.int64), np.frombuffer(hi, np.int64)
-    many = int(digit_counts(matrix).sum()) > MANY_DIGITS
-    found = [_search(matrix, *ends, taste) for taste in TASTES[: 1 if many else None]]
+    if not by_halves(matrix):
+        return plain_graph(matrix, *ends)
+    ones, turns = ones_of(matrix)
+    # Rows that are equal would be looked for several times, and count as so many.
+    distinct, places = np.unique(ones[:-1], axis=0, return_inverse=True)
+    graph = plain_graph(np.vstack([distinct, ones[-1:]]), *ends)
+    return _doubled(graph, places.ravel().tolist(), turns.tolist())
+
+
+def plain_graph(weights: Ints, lo: Ints, hi: Ints) -> Graph:
+    """The smallest graph found that sums each row by itself, whatever the weights."""
+    many = int(digit_counts(weights).sum()) > MANY_DIGITS
+    found = [_search(weights, lo, hi, taste) for taste in TASTES[: 1 if many else None]]
     return min(found, key=lambda graph: graph.bits)
+
+
+def _doubled(ones: Graph, places: Sequence[int], turns: Sequence[int]) -> Graph:
+    """A graph of turn * (2 * row - total) for rows of another by place; its last is the total."""
+    total = ones.outputs[-1]
+    made: dict[Adder, int] = {}
+    outputs: list[Output] = []
+    for place, turn in zip(places, turns, strict=True):
+        row = ones.outputs[place]
+        if row.node < 0:
+            outputs.append(Output(total.node, total.shift, turn > 0))
+            continue
+        adder = Adder(total.node, row.node, row.shift + 1, REVERSED if turn > 0 else MINUS)
+        outputs.append(Output(made.setdefault(adder, len(ones.grids) + len(made))))
+    return Graph(ones.lo, ones.hi, (*ones.adders, *made), tuple(outputs))
 
 
 def _search(weights: Ints, lo: Ints, hi: Ints, taste: tuple[float, float]) -> Graph:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bitwright.codegen.bench import Trial
 from bitwright.codegen.verilog import write_rtl
-from bitwright.hw.adder_graph import adder_graph, depth_of, digit_counts, digits
+from bitwright.hw.adder_graph import adder_graph, depth_of, digit_counts, digits, plain_graph
 from bitwright.hw.constant_dot import constant_stages, is_constant
 from bitwright.hw.design import Design
 from bitwright.hw.unit import Fold, Place
@@ -43,11 +43,24 @@ def test_digits_are_the_number_and_never_neighbours(value: int):
     assert (plus | minus) & (plus | minus) << 1 == 0
 
 
+def signs() -> Ints:
+    """Rows by halves: any, equal, opposite, as many of both signs, of one sign, of one input."""
+    rows = matrix(8, 12, BINARY, 9)
+    rows[1], rows[2] = rows[0], -rows[0]
+    rows[3] = np.where(np.arange(12) % 2, 1, -1)
+    rows[4], rows[5] = -rows[3], 1
+    rows[6] = -1
+    rows[7] = np.where(np.arange(12) == 4, 1, -1)
+    return rows
+
+
 MATRICES = {
     "6 bits": matrix(8, 9, signed(6)),
     "16 bits": matrix(3, 4, signed(16)),
     "unsigned": matrix(5, 6, unsigned(5)),
     "binary": matrix(9, 12, BINARY),
+    "by halves": signs(),
+    "nothing but minus": np.full((8, 12), -1),
     "ternary": matrix(9, 12, TERNARY),
     "negative": -matrix(4, 5, unsigned(4), 1),
     "zero": np.zeros((2, 3), np.int64),
@@ -125,6 +138,23 @@ def test_sums_are_shared():
     assert len(two.adders) == len(one.adders)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(8, 16), (16, 64), (32, 27)])
+def test_signs_are_summed_by_halves(rows: int, columns: int):
+    """For a fifth less at least, and one adder more behind one another."""
+    weights = matrix(rows, columns, BINARY, 5)
+    graph, plain = (f(weights, *ends(columns, unsigned(4))) for f in (adder_graph, plain_graph))
+    assert graph.bits < 0.84 * plain.bits
+    assert len(graph.adders) < len(plain.adders)
+    assert max(graph.depths) == (columns - 1).bit_length() + 1
+    few = weights[:7]
+    assert (
+        adder_graph(few, *ends(columns, unsigned(4))).adders
+        == plain_graph(few, *ends(columns, unsigned(4))).adders
+    )
+    twice = np.vstack([weights, -weights])
+    assert len(adder_graph(twice, *ends(columns, unsigned(4))).adders) <= len(graph.adders) + rows
+
+
 def test_the_same_matrix_gives_the_same_graph():
     weights = matrix(12, 12, signed(6), 4)
     first = adder_graph(weights, *ends(12, signed(8)))
@@ -151,6 +181,14 @@ UNITS = {
 def test_unrolled_units(x: Grid, w: Grid, shape: tuple[int, int]):
     op = Dot(matrix(*shape, w, 5), w)
     check_unit(op, Edge.of((2, shape[1]), x), lambda x: x @ op.weights.T, Fold(*shape))
+
+
+@pytest.mark.parametrize("levels", [1, 3, 7])
+@pytest.mark.parametrize("x", [unsigned(4), signed(3), Grid(-6, -6)], ids=str)
+def test_units_by_halves(x: Grid, levels: int):
+    op = Dot(signs(), BINARY)
+    edge = Edge.of((2, 12), x)
+    check_unit(op, edge, lambda x: x @ op.weights.T, Fold(8, 12), levels=levels)
 
 
 def test_channels_of_different_ranges():
@@ -195,11 +233,12 @@ def test_stages_hold_so_many_levels():
 def test_in_both_simulators(engine: str):
     """Designs of several datapaths, with stalls, value for value and cycle for cycle."""
     trials = []
-    for k, (x, w) in enumerate(UNITS.values()):
-        op = Dot(matrix(4, 5, w, 6), w)
-        second = Dot(matrix(3, 4, signed(3), 7), signed(3))
-        program = chain(f"graphs{k}", Edge.of((3, 5), x), op, second)
-        design = Design(program, {"n0": Fold(4, 5), "n1": Fold(3, 4)}, {})
+    firsts = [(x, Dot(matrix(4, 5, w, 6), w)) for x, w in UNITS.values()]
+    for k, (x, op) in enumerate([*firsts, (unsigned(4), Dot(signs(), BINARY))]):
+        rows, columns = op.weights.shape
+        second = Dot(matrix(3, rows, signed(3), 7), signed(3))
+        program = chain(f"graphs{k}", Edge.of((3, columns), x), op, second)
+        design = Design(program, {"n0": Fold(rows, columns), "n1": Fold(3, rows)}, {})
         gates = {end: RNG.random(200) >= 0.3 for end in ("source", "sink")}
         trials.append(Trial(f"t{k}", design, write_rtl(design), samples(program.input, 12), gates))
     outcomes = simulate(trials, engine).outcomes
