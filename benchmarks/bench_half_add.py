@@ -6,7 +6,7 @@ With weights w in {-1, +1} and integer inputs, sum w x = 2 * sum_{w=1} x - sum x
 same for all rows.  Folded: the datapath of PE rows of SIMD lanes between registers, with its
 accumulators; +-x starts each row from a constant of a memory of 16 words, the half-add form from 0
 and subtracts once behind the accumulators.  Unrolled: adder graphs of random matrices, row by row,
-and by halves as units have them (`hw/adder_graph.py`), one adder deeper.  Inputs are unsigned, as
+and by halves as units have them (`hw/adder_graph.py`), both as deep.  Inputs are unsigned, as
 activations are.  --write makes docs/half_add.md.
 """
 

@@ -197,7 +197,7 @@ def _graph(weights: bytes, lo: bytes, hi: bytes, rows: int) -> Graph:
 
 
 def plain_graph(weights: Ints, lo: Ints, hi: Ints) -> Graph:
-    """The smallest graph found that sums each row by itself, whatever the weights."""
+    """The smallest graph found that sums each row by itself, `depth_of` deep at most."""
     many = int(digit_counts(weights).sum()) > MANY_DIGITS
     found = [_search(weights, lo, hi, taste) for taste in TASTES[: 1 if many else None]]
     return min(found, key=lambda graph: graph.bits)
