@@ -15,7 +15,7 @@ from amaranth.hdl import Shape
 from ..models.fixed import Grid, Ints, signed, unsigned
 from ..models.ops import DepthwiseDot, Dot, SparseDot, Tables
 from . import tables
-from .adder_graph import Graph, digit_counts
+from .adder_graph import Graph
 from .constant_dot import adders_in_stage, constant_stages, graph_of, is_constant
 from .cost_families import Family, cuts, multipliers
 from .cost_memory import as_bits, large_rom, ram, registered, rom
@@ -33,8 +33,6 @@ from .sums import groups
 from .unit import Place
 
 Shapes = tuple[Shape, ...]
-SEARCHED = 1024
-"""Signed digits up to which an adder graph is searched for an estimate: a fraction of a second."""
 
 
 @features.register
@@ -282,14 +280,8 @@ def _grouped(counts: list[int], shapes: Shapes) -> Iterator[list[int]]:
 
 
 def _adder_graph(op: Dot, place: Place) -> Features:
-    """Constants without a memory; a graph that takes long to find is only counted in digits."""
+    """Constants without a memory."""
     out = gates(constant_stages(op, place) + sum(_row_bits(op, place)), constant=1)
-    count = int(digit_counts(op.weights).sum())
-    if count > SEARCHED:
-        bits = place.output.grid.bits * max(0, count - len(op.weights))
-        return Features(
-            "Dot.graph.large", out + gates(bits // 2, chains=bits // 2, sums=count // 2)
-        )
     graph = graph_of(op, place)
     held = graph_registers(graph, adders_in_stage(place), constant_stages(op, place) - 1)
     return Features("Dot.graph", out + gates(held, chains=graph.bits, sums=len(graph.adders)))
