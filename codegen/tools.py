@@ -99,15 +99,17 @@ def prepare(path: str) -> None:
     program = Path(path)
     if not program.name.startswith("yowasp-") or not program.is_file():
         return
-    key = f"{program.resolve()} {program.stat().st_mtime_ns}"
-    mark = cache_folder() / "prepared" / hashlib.sha256(key.encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{program.resolve()} {program.stat().st_mtime_ns}".encode())
+    # Where YoWASP keeps what it compiles: it is one for all caches of ours, and goes with its mark.
+    folder = os.environ.get("YOWASP_CACHE_DIR") or _user_cache() / "YoWASP"
+    mark = Path(folder) / f"bitwright-{key.hexdigest()[:32]}"
     if mark.exists():
         return
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{mark}.lock"):
-        if not mark.exists():
-            # Whatever goes wrong here does so again in the run that follows, which says it.
-            with suppress(OSError, subprocess.SubprocessError):
+    # Whatever goes wrong here does so again in the run that follows, which says it.
+    with suppress(OSError, subprocess.SubprocessError):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{mark}.lock"):
+            if not mark.exists():
                 subprocess.run(
                     [path, "--version"],
                     stdin=subprocess.DEVNULL,
@@ -145,7 +147,11 @@ def cache_folder() -> Path:
     base = os.environ.get("BITWRIGHT_CACHE")
     if base:
         return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitwright"
+    return _user_cache() / "bitwright"
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def remembered(

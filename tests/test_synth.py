@@ -367,13 +367,17 @@ def test_speed_is_the_promised_cycles_at_the_median_clock(monkeypatch):
 
 
 def test_a_tool_of_yowasp_runs_first_in_one_process_alone(tmp_path, monkeypatch):
-    monkeypatch.setenv("BITWRIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("YOWASP_CACHE_DIR", str(tmp_path / "cache"))
     tool, calls = tmp_path / "yowasp-tool", tmp_path / "calls"
     tool.write_text(f"#!/bin/sh\necho begun >> {calls}\nsleep 0.3\necho ended >> {calls}\n")
     tool.chmod(0o755)
     first = "import sys; from bitwright.codegen import tools; tools.prepare(sys.argv[1])"
     command = [sys.executable, "-c", first, str(tool)]
-    at_once = [subprocess.Popen(command) for _ in range(3)]
+    # Each with a cache of its own for what bitwright makes: YoWASP's is one for all.
+    at_once = [
+        subprocess.Popen(command, env={**os.environ, "BITWRIGHT_CACHE": str(tmp_path / str(k))})
+        for k in range(3)
+    ]
     assert [process.wait() for process in at_once] == [0, 0, 0]
     assert calls.read_text().split() == ["begun", "ended"]
 
@@ -385,3 +389,9 @@ def test_a_tool_of_yowasp_runs_first_in_one_process_alone(tmp_path, monkeypatch)
         with pytest.raises(tools.Refused):
             tools.run([str(tool)], tmp_path, 5, "nothing")
         assert len(calls.read_text().split()) == wanted
+
+    # Nor is a folder that cannot be made in the way.
+    monkeypatch.setenv("YOWASP_CACHE_DIR", str(tool / "no folder"))
+    tools.prepare.cache_clear()
+    tools.prepare(str(tool))
+    assert len(calls.read_text().split()) == 6

@@ -316,6 +316,26 @@ def test_the_command_line(tmp_path, capsys):
     assert found["training_accuracy"] == (saved.load(model)(x).argmax(1) == y).mean()
 
 
+@pytest.mark.parametrize("name", ["int8", "ffn", "cp"])
+def test_frames_held_back_are_judged_by_the_program(name):
+    """Also where it rounds between factors, of which training knows nothing."""
+    x, y = data(200)
+    floats = network(np.random.default_rng(1))
+    for seed in range(2):
+        options = Options(epochs=2, rate=1e-3, hold=0.25, seed=seed)
+        own, held = parted(len(x), options.hold, seed)
+        found = finetune(floats, x, y, name, 8, options)
+        told = found.metadata["held"]
+        start = draft(floats, x[own], name, 8).program(x[own], name, None, {})
+        assert told["before"] == (start(x[held]).argmax(1) == y[held]).mean()
+        if told["helped"]:
+            assert told["after"] == (found(x[held]).argmax(1) == y[held]).mean()
+    # Where nothing is trained there is nothing to judge, and all frames calibrate.
+    found = finetune(floats, x, y, name, 8, Options(epochs=0, hold=0.25))
+    assert "held" not in found.metadata
+    assert found.digest == draft(floats, x, name, 8).program(x, name, None, {}).digest
+
+
 def test_what_harms_held_frames_is_not_kept(tmp_path, capsys):
     x, y = data(200)
     floats = network(np.random.default_rng(1))
@@ -417,6 +437,10 @@ def test_frames_are_shifted_by_whole_pixels():
             {"y": np.full(96, 4)},
             "labels are classes from 0 to 3, and these span 4..4; give those of this network",
         ),
+        (
+            {"x": np.zeros((0, 6, 6, 1), int), "y": np.zeros(0, int)},
+            "there is nothing to train on: the data hold 0 inputs",
+        ),
         ({"activation_bits": 0}, "activations take 1 to 8 bits, not 0"),
     ],
 )
@@ -455,6 +479,10 @@ def test_layers_that_training_does_not_know_are_refused():
 
 
 def test_bad_options_are_refused():
-    with pytest.raises(ProgramError) as caught:
-        Options(teacher=1.5)
-    assert str(caught.value) == "fine-tuning has teacher from 0 to 1, not 1.5"
+    for option, wanted in (
+        ({"teacher": 1.5}, "teacher as a number from 0 to 1, not 1.5"),
+        ({"epochs": 1.5}, "epochs as a whole number from 0 to 1000000, not 1.5"),
+    ):
+        with pytest.raises(ProgramError) as caught:
+            Options(**option)
+        assert str(caught.value) == f"fine-tuning takes {wanted}"

