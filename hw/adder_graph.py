@@ -4,9 +4,9 @@ The weights become canonical signed digits; sums that several rows need are made
 (`adder_search.py`); what is left of each row is summed in a tree.  The number of adders behind one
 another is the least that single adders allow, by a formula that needs no search (`depth_of`).
 
-Many rows of signs are summed by halves: the inputs whose weight is +1, twice, less the sum of all,
-which all rows share.  Half of the additions fall away for one more behind them
-(`benchmarks/bench_half_add.py`).
+Many rows of signs may be summed by halves: the inputs whose weight is +1, twice, less the sum of
+all, which all rows share.  Half of the terms fall away for one subtraction behind each row; random
+signs take a sixth to a quarter fewer adders so (`benchmarks/bench_half_add.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TASTES = ((0.1, 0.01), (0.03, 0.03), (0.1, 0.1))
 MANY_DIGITS = 4_000
 """Beyond so many digits only the first taste is tried: a search takes a second and more."""
 HALVED_ROWS, HALVED_COLUMNS = 8, 12
-"""Signs of so many rows and columns take fewer adders by halves; fewer rows often do not."""
+"""Signs of so many rows and columns are tried by halves, too; fewer rows seldom gain by it."""
 PLUS, MINUS, REVERSED = 0, 1, 2
 """How an adder joins a and b << shift: a + b, a - b, or b - a."""
 
@@ -146,7 +146,7 @@ def digit_counts(weights: Ints) -> Ints:
 def depth_of(weights: Ints) -> int:
     """Adders behind one another: k terms take ceil(log2 k), a row of minuses one more.
 
-    By halves they are those of the sum of all inputs, and one.
+    Where halves are tried, they are those of the sum of all inputs, and one.
     """
     if by_halves(weights):
         return depth_of(ones_of(weights)[0]) + 1
@@ -157,7 +157,7 @@ def depth_of(weights: Ints) -> int:
 
 
 def by_halves(weights: Ints) -> bool:
-    """Whether these weights are signs, and enough of them to be summed by halves."""
+    """Whether these weights are signs, and enough of them to try sums by halves."""
     rows, columns = weights.shape
     signs = bool((np.abs(weights) == 1).all() and (weights < 0).any())
     return signs and rows >= HALVED_ROWS and columns >= HALVED_COLUMNS
@@ -187,13 +187,16 @@ def _graph(weights: bytes, lo: bytes, hi: bytes, rows: int) -> Graph:
     # Timing, component and area of one place all ask for its graph.
     matrix = np.frombuffer(weights, np.int64).reshape(rows, -1)
     ends = np.frombuffer(lo, np.int64), np.frombuffer(hi, np.int64)
+    plain = plain_graph(matrix, *ends)
     if not by_halves(matrix):
-        return plain_graph(matrix, *ends)
+        return plain
     ones, turns = ones_of(matrix)
     # Rows that are equal would be looked for several times, and count as so many.
     distinct, places = np.unique(ones[:-1], axis=0, return_inverse=True)
     graph = plain_graph(np.vstack([distinct, ones[-1:]]), *ends)
-    return _doubled(graph, places.ravel().tolist(), turns.tolist())
+    halved = _doubled(graph, places.ravel().tolist(), turns.tolist())
+    # Rows that have much in common, as those of a Hadamard matrix, are smaller as they are.
+    return min(plain, halved, key=lambda found: found.bits)
 
 
 def plain_graph(weights: Ints, lo: Ints, hi: Ints) -> Graph:

@@ -140,7 +140,7 @@ def test_sums_are_shared():
 
 @pytest.mark.parametrize(("rows", "columns"), [(8, 16), (16, 64), (32, 27)])
 def test_signs_are_summed_by_halves(rows: int, columns: int):
-    """For a fifth less at least, and one adder more behind one another."""
+    """For a sixth less of the bits at least, and one adder more behind one another."""
     weights = matrix(rows, columns, BINARY, 5)
     graph, plain = (f(weights, *ends(columns, unsigned(4))) for f in (adder_graph, plain_graph))
     assert graph.bits < 0.84 * plain.bits
@@ -151,6 +151,11 @@ def test_signs_are_summed_by_halves(rows: int, columns: int):
         adder_graph(few, *ends(columns, unsigned(4))).adders
         == plain_graph(few, *ends(columns, unsigned(4))).adders
     )
+    # Rows that share most of their sums as they are stay so.
+    two = np.array([[1, 1], [1, -1]])
+    structured = np.kron(np.kron(two, two), np.kron(two, two))
+    hadamard = (f(structured, *ends(16, unsigned(4))).adders for f in (adder_graph, plain_graph))
+    assert next(hadamard) == next(hadamard)
     twice = np.vstack([weights, -weights])
     assert len(adder_graph(twice, *ends(columns, unsigned(4))).adders) <= len(graph.adders) + rows
 

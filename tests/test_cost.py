@@ -266,6 +266,20 @@ def test_a_small_unit_is_as_large_as_estimated():
 
 
 @needs_yosys
+def test_unrolled_signs_are_as_large_as_estimated():
+    """No unit of the fit is summed by halves."""
+    signs, edge = np.random.default_rng(6).choice([-1, 1], (16, 32)), Edge.of((32,), unsigned(4))
+    op = Dot(signs, BINARY)
+    place = Place((edge,), op.infer(edge), Fold(16, 32))
+    rtl = write_component(component(op, place), "unit")
+    area = synth.synthesise(rtl, "ecp5", delay=synth.RELAXED)
+    found = cost.estimate(op, place)
+    assert abs(found.lut - area.lut) <= cost.error()["lut"]["worst"] * area.lut
+    assert abs(found.ff - area.ff) <= 0.05 * area.ff
+    assert (found.bram, found.dsp) == (area.bram, area.dsp) == (0, 0)
+
+
+@needs_yosys
 def test_every_cell_is_counted():
     edge = Edge.of((1,), unsigned(2))
     op = Add()
