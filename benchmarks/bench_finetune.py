@@ -18,7 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,7 @@ TASKS = {
         ONE_OF_EACH,
     ),
     "binary": Task(
-        "Digits by the shape of the zoo's digits-binary (64-64-128-128), one bit throughout",
+        "Digits by convolutions of 128-64-128-256 filters without padding, one bit throughout",
         Options(),
         Options(),
         Options(epochs=700, shift=1, rate=2e-2, teacher=1.0),
@@ -91,26 +91,32 @@ TASKS = {
 }
 
 
+def asked(task: str, name: str, seed: int, validate: bool) -> dict[str, Any]:
+    """What decides a result, beside the code; what was measured by other settings is no answer."""
+    method, _, one_bit = name.partition("/")
+    options = replace(TASKS[task].options(method, bool(one_bit)), seed=seed)
+    return {
+        "task": task, "method": name, "seed": seed, "validate": validate, "options": asdict(options)
+    }  # fmt: skip
+
+
 def measure(task: str, name: str, seed: int, validate: bool) -> dict[str, Any]:
     """Accuracy of the float network and of its programs, before and after."""
     x, y, test_x, test_y = tasks.data(task, validate)
     network = tasks.floats(task, seed, validate)
     method, _, one_bit = name.partition("/")
-    options = TASKS[task].options(method, bool(one_bit))
+    options = Options(**asked(task, name, seed, validate)["options"])
     started, before = time.monotonic(), None
     if not one_bit:
         program = quantise(network, x, method, 8, kernels.execute)
         before = top_1(kernels.run(program, test_x), test_y)
-    options = Options(**{**asdict(options), "seed": seed})
     program = finetune(
         network, x, y, method, 1 if one_bit else 8, options=options,
         progress=lambda text: tell(f"{task} {name} {seed}: {text}"),
     )  # fmt: skip
     return {
-        "task": task,
-        "method": name,
-        "seed": seed,
-        "validate": validate,
+        **asked(task, name, seed, validate),
+        "date": datetime.now(UTC).date().isoformat(),
         "float": top_1(network(test_x), test_y),
         "before": before,
         "after": top_1(kernels.run(program, test_x), test_y),
@@ -152,8 +158,9 @@ def page(results: list[dict[str, Any]]) -> Iterator[str]:
     yield "# Fine-tuning\n"
     yield HOW
     yield (
-        f"Made by `python benchmarks/bench_finetune.py --write` on "
-        f"{datetime.now(UTC).date().isoformat()} with PyTorch {torch.__version__}, one thread, "
+        f"Made by `python benchmarks/bench_finetune.py --write`, measured "
+        f"{' and '.join(sorted({one['date'] for one in results}))} with PyTorch "
+        f"{torch.__version__}, one thread, "
         f"{sum(one['seconds'] for one in results) / 60:.0f} minutes in all. Accuracy is that of "
         "the exact integer programs on the test data: the mean of the seeds, and their least and "
         "most. All layers are compressed, the first and the last too; activations take 8 bits, or "
@@ -213,7 +220,7 @@ def main() -> int:
     if given.results and given.results.exists():
         results = json.loads(given.results.read_text())
     for task, method, seed in wanted(given):
-        key = {"task": task, "method": method, "seed": seed, "validate": given.validate}
+        key = asked(task, method, seed, given.validate)
         if any(key.items() <= one.items() for one in results):
             continue
         results.append(measure(task, method, seed, given.validate))

@@ -187,8 +187,9 @@ def page(names: Sequence[str], families: Sequence[str], luts: Ints) -> Iterator[
         "with +-x and with 2 * (sum of the x whose weight is +1) - (sum of all x). The second is "
         f"smaller in {smaller} of {luts[:, :, 0].size} cases. Folded units have the first: in rows "
         "that share them, sums and differences of two inputs already halve the additions of a row, "
-        "for a LUT4 a bit. Unrolled layers of many rows have the second, with one adder more "
-        "behind one another (`hw/adder_graph.py`).\n"
+        "for a LUT4 a bit. Unrolled layers of many rows have the second where it is smaller, with "
+        "one adder more behind one another, which is allowed to both here (`hw/adder_graph.py`); "
+        "their figures are those of the adders alone, without registers between them.\n"
     )
     yield (
         "| PE x SIMD, bits of an input | " + " | ".join(f"{f}: +-x, half" for f in families) + " |"

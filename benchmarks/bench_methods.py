@@ -193,7 +193,8 @@ def page(results: Sequence[dict[str, Any]], trained: Trained) -> Iterator[str]:
     """The tables, as Markdown."""
     yield "# Compression methods on two networks\n"
     yield (
-        f"Made by `python benchmarks/bench_methods.py --write`, measured "
+        "Made by `python benchmarks/bench_methods.py --finetuned FILE --write` with the results "
+        "of `bench_finetune.py --results FILE`, measured "
         f"{' and '.join(sorted({one['date'] for one in results}))}, {os.cpu_count()} cores, "
         f"{synth.yosys_version()}. "
         "Accuracy is that of the exact integer programs: the mean of three float networks (and "
