@@ -82,7 +82,7 @@ TASKS = {
         ONE_OF_EACH,
     ),
     "binary": Task(
-        "Digits by convolutions of 128-64-128-256 filters without padding, one bit throughout",
+        "Digits by the shape of the zoo's digits-binary (64-64-128-128), one bit throughout",
         Options(),
         Options(),
         Options(epochs=700, shift=1, rate=2e-2, teacher=1.0),
