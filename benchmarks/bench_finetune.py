@@ -42,7 +42,7 @@ ONE_OF_EACH = (
     "qcnn-kmeans", "qcnn", "svd", "prune-fine", "prune-group",
 )  # fmt: skip
 """One of each form, and those that lose most without training."""
-COARSE = {"sign", "bwnh-symmetric", "bwnh", "prune-group"}
+COARSE = {"sign", "bwnh-symmetric", "bwnh", "ffn:rank=0.5", "prune-group"}
 """Weights far from their best at the start; others are trained gently, so as not to lose it."""
 
 
