@@ -16,8 +16,8 @@ from datetime import date
 
 import numpy as np
 
-from bitwright.expected import top_1
 from bitwright.models import zoo
+from bitwright.models.classes import top_1
 from bitwright.models.lower import quantise
 from bitwright.models.zoo import digits
 from bitwright.sim import kernels

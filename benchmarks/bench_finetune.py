@@ -7,8 +7,8 @@ METHOD is that of bench_methods.py; METHOD/1 has activations of one bit, others 
 figure is that of the exact integer program on test data that nothing else reads.  "Before" is the
 post-training result, calibrated on the same training data; networks of 1-bit activations have none.
 --validate trains on four fifths of the training part and measures on the rest, to choose settings.
---results keeps what is measured, and what is there is not measured again.  --write
-makes docs/finetune.md.
+--results keeps what is measured, and what is there by the same settings is not measured again.
+--write makes docs/finetune.md.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import tasks
 import torch
 from bench_methods import spread
 
-from bitwright.expected import top_1
 from bitwright.models import zoo
+from bitwright.models.classes import top_1
 from bitwright.models.lower import quantise
 from bitwright.sim import kernels
 from bitwright.training import Options, finetune
@@ -89,6 +89,10 @@ TASKS = {
         ("bwnh/1",),
     ),
 }
+
+
+IDENTITY = ("task", "method", "seed", "validate")
+"""What a result is of; the rest of `asked` is how it was trained."""
 
 
 def asked(task: str, name: str, seed: int, validate: bool) -> dict[str, Any]:
@@ -223,6 +227,8 @@ def main() -> int:
         key = asked(task, method, seed, given.validate)
         if any(key.items() <= one.items() for one in results):
             continue
+        # What other settings gave is no second result beside it.
+        results = [one for one in results if any(one[name] != key[name] for name in IDENTITY)]
         results.append(measure(task, method, seed, given.validate))
         tell(str(results[-1]))
         if given.results:

@@ -35,12 +35,12 @@ from bitwright.codegen import synth
 from bitwright.codegen.bench import Trial
 from bitwright.codegen.folding import build
 from bitwright.codegen.verilog import write_rtl
-from bitwright.expected import top_1
 from bitwright.hw.cost import RESOURCES
 from bitwright.hw.design import Design, folding_choices
 from bitwright.hw.unit import Fold, Place, cycles
 from bitwright.hw.work import work
 from bitwright.models import zoo
+from bitwright.models.classes import top_1
 from bitwright.models.layers import Conv, Dense
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network

@@ -25,6 +25,7 @@ from bitwright.codegen.verilog import write_rtl
 from bitwright.hw.design import SINK, SOURCE, Design, figures
 from bitwright.models import saved
 from bitwright.models import zoo as models_zoo
+from bitwright.models.classes import top_1
 from bitwright.models.fixed import Ints, ProgramError
 from bitwright.models.lower import NONE, quantise
 from bitwright.models.network import Network
@@ -38,7 +39,7 @@ from bitwright.sim.compare import Placed, compare_designs, design_error
 from bitwright.sim.energy import ABOUT as ENERGY
 
 from . import dynamic, searching, synthesis
-from .expected import Expected, check_classes, top_1
+from .expected import Expected, check_classes
 from .synthesis import AS_USUAL, Options, Subject
 
 Array = NDArray[Any]

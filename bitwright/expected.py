@@ -100,18 +100,3 @@ def check_classes(network: Network) -> None:
             f"network {network.name!r} gives no classes that labels could name: its output is "
             f"{shape}; leave the labels out"
         )
-
-
-def classes(outputs: Array) -> Array:
-    """The class of each row: where its largest value (the first of equals) stands, or it alone."""
-    scores = outputs.reshape(len(outputs), -1)
-    return scores.argmax(1) if scores.shape[1] > 1 else scores[:, 0]
-
-
-def top_1(outputs: Array, labels: Array) -> float:
-    """The share of rows whose class is that of the labels (N,)."""
-    if labels.shape != (len(outputs),):
-        raise ProgramError(
-            f"labels are one class per input, of shape ({len(outputs)},), not {labels.shape}"
-        )
-    return float((classes(outputs) == labels).mean())

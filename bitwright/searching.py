@@ -14,6 +14,7 @@ from bitwright.codegen.folding import cheapest, fastest
 from bitwright.codegen.price import price_of
 from bitwright.codegen.search import BITS, Measured, Search
 from bitwright.hw.cost import RESOURCES
+from bitwright.models.classes import classes, top_1
 from bitwright.models.compress.method import method
 from bitwright.models.fixed import ProgramError
 from bitwright.models.lower import quantise
@@ -23,7 +24,7 @@ from bitwright.models.store import chunks
 from bitwright.models.weights import linear_layers
 from bitwright.sim import kernels
 
-from .expected import check_classes, classes, top_1
+from .expected import check_classes
 from .text import table
 
 Cost = Callable[[Program], int | None]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from bitwright.models.classes import top_1
 from bitwright.models.fixed import Ints
 from bitwright.models.lower import NONE
 from bitwright.models.network import Network
@@ -15,7 +16,7 @@ from bitwright.models.train.finetune import finetune as train
 from bitwright.sim import kernels
 
 from .api import Array, float_network
-from .expected import check_classes, top_1
+from .expected import check_classes
 
 AS_USUAL = Options()
 

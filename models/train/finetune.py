@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..classes import top_1
 from ..fixed import Ints, ProgramError
 from ..lower import NONE
 from ..network import Network, fold_batch_norm
 from ..program import Execute, Program
 from . import distil, ffn, lowrank, pruning, qcnn, winograd  # noqa: F401 - makes their forms known
-from .held import Score, accuracy, evidence, parted
+from .held import Score, evidence, parted
 from .model import Model, check_layers
 from .start import BITS_LEAST, Draft, draft, scores_of
 from .statistics import settle
@@ -106,7 +107,8 @@ def finetune(
 
     def judged(one: Draft, program: Program) -> Score:
         reals = torch.from_numpy(reals_of(one, frames[held]))
-        right = accuracy(program, x[held], y[held], execute)
+        outputs = program.run(program.accept(x[held]), execute)[program.nodes[-1].name]
+        right = top_1(outputs, y[held])
         return Score(right, evidence(model_of(one), reals, labels[held]))
 
     tell(f"{network.name}: compressing by {weights}")

@@ -6,17 +6,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..fixed import Ints
-from ..ops import TopK
-from ..program import Execute, Program
 from .model import Model
 from .start import scores_of
 
@@ -35,13 +32,6 @@ def parted(count: int, share: float, seed: int) -> tuple[Ints, Ints]:
     order = np.random.default_rng(seed).permutation(count)
     held = int(count * share)
     return np.sort(order[held:]), np.sort(order[:held])
-
-
-def accuracy(program: Program, x: NDArray[Any], y: Ints, execute: Execute | None) -> float:
-    """The share of frames x (N, *shape) whose class y (N,) is the program's answer."""
-    found = program.run(program.accept(x), execute)[program.nodes[-1].name].reshape(len(x), -1)
-    answers = found[:, 0] if isinstance(program.nodes[-1].op, TopK) else found.argmax(1)
-    return float((answers == y).mean())
 
 
 def evidence(model: Model, x: Tensor, y: Tensor) -> float:
