@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class Store:
     """A growing file that begins in memory, and is gone with the store."""
 
     size: int = 0
-    file: IO[bytes] = field(init=False)
+    file: SpooledTemporaryFile[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         self.file = SpooledTemporaryFile(MEMORY)  # noqa: SIM115 - closed with the store
@@ -42,6 +42,9 @@ class Store:
         """Room for an array (N, ...), to be written frame by frame."""
         found = Stored(self, self.size, shape, dtype)
         self.size += prod(shape) * dtype.itemsize
+        if self.size > MEMORY:
+            # Now, not at a write: one far behind the last would fill all between with zeros first.
+            self.file.rollover()
         return found
 
 

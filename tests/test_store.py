@@ -73,6 +73,23 @@ def test_memory_of_calibration_is_independent_of_the_number_of_images(monkeypatc
     assert peaks[1] < 1.5 * peaks[0], peaks
 
 
+def test_room_takes_no_memory_before_it_is_written(monkeypatch):
+    """Neither that of large arrays, nor what lies between two writes."""
+    monkeypatch.setattr(store, "MEMORY", 1 << 16)
+    ones = np.ones((1, 1000))
+    tracemalloc.start()
+    try:
+        shared = Store()
+        first, last = (shared.reserve((8000, 1000), ones.dtype) for _ in range(2))
+        first.write(slice(0, 1), ones)
+        last.write(slice(7999, 8000), ones)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(last[7998:8000], [0 * ones[0], ones[0]])
+    assert peak < 1 << 20
+
+
 def test_a_file_changes_nothing(monkeypatch):
     network = small_network()
     x = np.random.default_rng(3).normal(size=(30, *network.input_shape))
