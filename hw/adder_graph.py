@@ -18,7 +18,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from ..models.fixed import Grid, Ints
-from .adder_search import adder_bits, pairing, share
+from .adder_search import adder_bits, nearest, pairing, share
 
 TASTES = ((0.1, 0.01), (0.03, 0.03), (0.1, 0.1))
 """What is tried for `adder_search.share`: each was the best for some matrix of 16 to 64 rows."""
@@ -237,8 +237,10 @@ def _search(weights: Ints, lo: Ints, hi: Ints, taste: tuple[float, float]) -> Gr
             outputs.append(Output(-1))
             continue
         node, shift, sign = (np.array(column) for column in zip(*terms, strict=True))
+        deep = depth[node]
+        order = nearest(shift, deep)
         trees = [
-            pairing(low[node], high[node], shift, sign, depth[node], most_terms, rule)
+            pairing(low[node], high[node], shift, sign, deep, order, most_terms, rule)
             for rule in range(3)
         ]
         pairs = min(trees, key=lambda tree: tree[1])[0]

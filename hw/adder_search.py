@@ -142,9 +142,7 @@ def share(
     """
     inputs, rows = plus.shape
     p, n = np.zeros((most, rows), np.int64), np.zeros((most, rows), np.int64)
-    p[:inputs], n[:inputs] = plus, less
     low, high = np.zeros(most, np.int64), np.zeros(most, np.int64)
-    low[:inputs], high[:inputs] = lo, hi
     coefficients = np.zeros((most - inputs, inputs), np.int64)
     depth = np.zeros(most, np.int64)
     sums = np.zeros((most, 4), np.int64)
@@ -155,8 +153,12 @@ def share(
     touched = np.zeros(most, np.int64)
     heap = [(0.0, np.int64(0))]
     heap.clear()
+    # Numba takes seconds to compile assignments to slices, and none for those to elements.
+    for k in range(inputs):
+        low[k], high[k] = lo[k], hi[k]
     for r in range(rows):
         for k in range(inputs):
+            p[k, r], n[k, r] = plus[k, r], less[k, r]
             terms = p[k, r] | n[k, r]
             if terms:
                 used[r] += _ones(terms)
@@ -184,7 +186,7 @@ def share(
             # Other sums took some of its places: counts only ever fall.
             heappush(heap, (-now, key))
             continue
-        sums[nodes] = a, b, shift, minus
+        sums[nodes, 0], sums[nodes, 1], sums[nodes, 2], sums[nodes, 3] = a, b, shift, minus
         depth[nodes] = max(depth[a], depth[b]) + 1
         sign = -1 if minus else 1
         for k in range(inputs):
@@ -275,31 +277,36 @@ def _count(
                 heappush(heap, (-_value(count, bits, shift, taste), _key(a, b, shift, minus)))
 
 
+def nearest(shift: Ints, depth: Ints) -> Ints:
+    """The order in which `pairing` looks at terms: of long rows, by depth and then by shift."""
+    if len(shift) <= LONG:
+        return np.arange(len(shift))
+    return np.argsort(depth * SHIFTS + shift, kind="stable")
+
+
 @njit(cache=True, nogil=True)
 def pairing(
-    lo: Ints, hi: Ints, shift: Ints, sign: Ints, depth: Ints, limit: int, mode: int
+    lo: Ints, hi: Ints, shift: Ints, sign: Ints, depth: Ints, order: Ints, limit: int, mode: int
 ) -> tuple[Ints, int]:
     """Sum terms sign * (x << shift) two at a time, within a depth: (places (k - 1, 2), cost).
 
     Place j below k is term j, place k + i the i-th sum.  Each time that pair is summed whose chain
     is shortest (mode 0), or whose sum is narrowest (mode 1), or least deep (mode 2).  Of more than
-    `LONG` terms only the `NEAR` least deep are looked at, in the order of their shifts: two least
-    deep ones may always be summed, so there is a pair.
+    `LONG` terms only the `NEAR` first are looked at: `order` is that of `nearest`, in which the
+    least deep ones come first, and two of these may always be summed, so there is a pair.
     """
     k = len(lo)
     pairs = np.zeros((max(k - 1, 0), 2), np.int64)
     low, high = np.zeros(2 * k, np.int64), np.zeros(2 * k, np.int64)
     at, deep = np.zeros(2 * k, np.int64), np.zeros(2 * k, np.int64)
     signs = np.zeros(2 * k, np.int64)
-    low[:k], high[:k], at[:k], deep[:k], signs[:k] = lo, hi, shift, depth, sign
-    alive = list(range(k))
-    near = k
-    if k > LONG:
-        near = NEAR
-        alive = [int(term) for term in np.argsort(depth * SHIFTS + shift, kind="mergesort")]
     used = 0
-    for d in depth:
-        used += 1 << d
+    for term in range(k):
+        low[term], high[term], at[term] = lo[term], hi[term], shift[term]
+        deep[term], signs[term] = depth[term], sign[term]
+        used += 1 << depth[term]
+    near = NEAR if k > LONG else k
+    alive = [order[term] for term in range(k)]
     cost = 0
     for made in range(k - 1):
         best, first, second = 1 << 60, -1, -1
@@ -331,7 +338,7 @@ def pairing(
         at[new], signs[new] = at[x], signs[x]
         deep[new] = max(deep[x], deep[y]) + 1
         used += (1 << deep[new]) - (1 << deep[x]) - (1 << deep[y])
-        pairs[made] = x, y
+        pairs[made, 0], pairs[made, 1] = x, y
         alive.remove(x)
         alive.remove(y)
         place = len(alive)

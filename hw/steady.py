@@ -170,12 +170,15 @@ def _pass(
     of each step that moved the arc that did it, or `_CHAIN`, the step before it.
     """
     stages = len(steps)
-    done = np.where(active, 0, steps)
+    done = steps.copy()
     goal = np.zeros(stages, np.int64)
     chain = np.empty(stages, np.int64)
     on_chain = np.zeros(stages, np.bool_)
     moved = np.zeros(stages, np.bool_)
     most, where = np.int64(0), np.int64(-1)
+    for s in range(stages):
+        if active[s]:
+            done[s] = 0
     for root in range(stages):
         if done[root] == steps[root]:
             continue

@@ -36,7 +36,7 @@ Progress = Callable[[str], None]
 POLL, TELL = 0.5, 5
 """Seconds between looks at a tool that runs, and at least between two lines about it."""
 
-QUICK = 20_000
+QUICK = 200_000
 """Cycles up to which a bench is built unoptimised: its compiler would take longer than its run."""
 
 PATIENCE = {"build": 7200, "test": 900}
