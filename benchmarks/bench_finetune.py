@@ -8,7 +8,7 @@ figure is that of the exact integer program on test data that nothing else reads
 post-training result, calibrated on the same training data; networks of 1-bit activations have none.
 --validate trains on four fifths of the training part and measures on the rest, to choose settings.
 --results keeps what is measured, and what is there by the same settings is not measured again.
---write makes docs/finetune.md.
+--write makes the sections of these tasks in docs/finetune.md.
 """
 
 from __future__ import annotations
@@ -154,35 +154,50 @@ install 'bitwright[train]'`) and saves an exact integer program. In Python: `bit
   activations may miss a value that lies beside a tie; the roundings inside `ffn` and low-rank
   layers are not part of the training and are calibrated after it. `tests/test_train.py` holds it
   to that.
+
+Made by `python benchmarks/bench_finetune.py --write`, a section at a time with `--tasks`. Accuracy
+is that of the exact integer programs on the test data: the mean of the seeds, and their least and
+most. All layers are compressed, the first and the last too; activations take 8 bits, or 1 where the
+method ends in /1 (there is no post-training result then). The float network is the teacher.
+Settings stand in the benchmark; `--validate` measures on a fifth of the training part, to choose
+them.
 """
 
 
-def page(results: list[dict[str, Any]]) -> Iterator[str]:
-    """The tables, as Markdown."""
-    yield "# Fine-tuning\n"
-    yield HOW
-    yield (
-        f"Made by `python benchmarks/bench_finetune.py --write`, measured "
-        f"{' and '.join(sorted({one['date'] for one in results}))} with PyTorch "
-        f"{torch.__version__}, one thread, "
-        f"{sum(one['seconds'] for one in results) / 60:.0f} minutes in all. Accuracy is that of "
-        "the exact integer programs on the test data: the mean of the seeds, and their least and "
-        "most. All layers are compressed, the first and the last too; activations take 8 bits, or "
-        "1 where the method ends in /1 (there is no post-training result then). The float network "
-        "is the teacher. Settings stand in the benchmark; `--validate` measures on a fifth of the "
-        "training part, to choose them.\n"
-    )
+def sections(results: list[dict[str, Any]]) -> dict[str, str]:
+    """The section of each task measured, as Markdown, by its title."""
+    found = {}
     for name, task in TASKS.items():
         rows = [one for one in results if one["task"] == name]
         if rows:
-            yield f"## {task.title}\n"
-            yield from table(rows, task.methods)
+            found[task.title] = "\n".join(section(task, rows))
+    return found
+
+
+def page(found: dict[str, str], before: str = "") -> str:
+    """The page; sections that were not `found` are those of the page `before`."""
+    heading = "\n## "
+    kept = {part.partition("\n")[0]: heading[1:] + part for part in before.split(heading)[1:]}
+    found = {**{title: text.rstrip() + "\n" for title, text in kept.items()}, **found}
+    titles = [task.title for task in TASKS.values() if task.title in found]
+    return "\n".join(["# Fine-tuning\n", HOW, *(found[title] for title in titles)])
+
+
+def section(task: Task, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """One task: how it was measured, its float networks, its methods."""
+    of_float = {one["seed"]: one["float"] for one in rows}
+    yield f"## {task.title}\n"
+    yield (
+        f"Measured {' and '.join(sorted({one['date'] for one in rows}))} in "
+        f"{sum(one['seconds'] for one in rows) / 60:.0f} minutes, one thread, PyTorch "
+        f"{torch.__version__}. Float networks, {len(of_float)} seeds: "
+        f"{spread(list(of_float.values()))}.\n"
+    )
+    yield from table(rows, task.methods)
 
 
 def table(rows: list[dict[str, Any]], methods: tuple[str, ...]) -> Iterator[str]:
-    """One task; the float networks first."""
-    of_float = {one["seed"]: one["float"] for one in rows}
-    yield f"Float networks, {len(of_float)} seeds: {spread(list(of_float.values()))}.\n"
+    """The methods of one task."""
     yield "| method | kbit | before | after | seeds |"
     yield "| --- | --- | --- | --- | --- |"
     for method in methods:
@@ -216,9 +231,9 @@ def main() -> int:
     given = parser.parse_args()
     if not 1 <= given.seeds <= len(zoo.SEEDS):
         parser.error(f"--seeds is from 1 to {len(zoo.SEEDS)}, the float networks that there are")
-    part = given.methods or len(given.tasks) < len(TASKS) or given.seeds < len(zoo.SEEDS)
+    part = given.methods or given.seeds < len(zoo.SEEDS)
     if given.write and (part or given.validate):
-        parser.error("--write makes the whole page, of all seeds, measured on test data")
+        parser.error("--write takes all methods and seeds of a task, measured on test data")
     torch.set_num_threads(1)
     results: list[dict[str, Any]] = []
     if given.results and given.results.exists():
@@ -233,10 +248,11 @@ def main() -> int:
         tell(str(results[-1]))
         if given.results:
             given.results.write_text(json.dumps(results, indent=1))
-    text = "\n".join(page([one for one in results if one["validate"] == given.validate]))
-    print(json.dumps(results, indent=1) if given.json else text)
+    asked_for = [one for one in results if one["validate"] == given.validate]
+    found = sections([one for one in asked_for if one["task"] in given.tasks])
+    print(json.dumps(results, indent=1) if given.json else page(found))
     if given.write:
-        PAGE.write_text(text)
+        PAGE.write_text(page(found, PAGE.read_text()))
     return 0
 
 

@@ -29,10 +29,23 @@ def signs(x: Tensor) -> Tensor:
     return through(torch.where(x >= 0, 1.0, -1.0).to(x), x.clamp(-1, 1))
 
 
+class _ActivationSigns(torch.autograd.Function):
+    """Signs of many values: fewer passes over them than `through` takes."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.where(x >= 0, 1.0, -1.0).to(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradient * (2 - 2 * x.abs()).clamp_(min=0)
+
+
 def activation_signs(x: Tensor) -> Tensor:
     """-1 or +1, sign(0) = +1; the slope is 2 - 2|x| within -1..1, and 0 outside."""
-    near = x.clamp(-1, 1)
-    return through(torch.where(x >= 0, 1.0, -1.0).to(x), near * (2 - near.abs()))
+    return _ActivationSigns.apply(x)
 
 
 def ternary(x: Tensor) -> Tensor:
