@@ -37,11 +37,6 @@ from bitwright.training import Options, finetune
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "finetune.md"
 METHODS = (*(name for name in bench_methods.METHODS if "maddness" not in name), "bwnh/1")
 """All that can be trained; maddness is found by calibration alone."""
-ONE_OF_EACH = (
-    "sign", "bwnh", "bwnh2", "ternary", "int2", "int4", "ffn-sdd", "ffn", "ffn:rank=0.5",
-    "qcnn-kmeans", "qcnn", "svd", "prune-fine", "prune-group",
-)  # fmt: skip
-"""One of each form, and those that lose most without training."""
 COARSE = {"sign", "bwnh-symmetric", "bwnh", "ffn:rank=0.5", "prune-group"}
 """Weights far from their best at the start; others are trained gently, so as not to lose it."""
 
@@ -79,13 +74,13 @@ TASKS = {
         Options(epochs=20, shift=2, rate=1e-4, teacher=1.0),
         Options(epochs=20, shift=2, rate=5e-3, teacher=0.9),
         Options(epochs=100, shift=2, rate=2e-2, teacher=0.9),
-        ONE_OF_EACH,
+        tuple(one for one in METHODS if one not in bench_methods.TASKS["mnist1d"].without),
     ),
     "binary": Task(
         "Digits by the shape of the zoo's digits-binary (64-64-128-128), one bit throughout",
         Options(),
         Options(),
-        Options(epochs=700, shift=1, rate=2e-2, teacher=1.0),
+        Options(epochs=1500, shift=1, rate=2e-2, teacher=1.0),
         ("bwnh/1",),
     ),
 }
@@ -121,6 +116,7 @@ def measure(task: str, name: str, seed: int, validate: bool) -> dict[str, Any]:
     return {
         **asked(task, name, seed, validate),
         "date": datetime.now(UTC).date().isoformat(),
+        "torch": torch.__version__,
         "float": top_1(network(test_x), test_y),
         "before": before,
         "after": top_1(kernels.run(program, test_x), test_y),
@@ -168,19 +164,25 @@ def sections(results: list[dict[str, Any]]) -> dict[str, str]:
     """The section of each task measured, as Markdown, by its title."""
     found = {}
     for name, task in TASKS.items():
-        rows = [one for one in results if one["task"] == name]
-        if rows:
-            found[task.title] = "\n".join(section(task, rows))
+        own = [one for one in results if one["task"] == name and one["method"] in task.methods]
+        if own:
+            found[task.title] = "\n".join(section(task, own))
     return found
 
 
 def page(found: dict[str, str], before: str = "") -> str:
     """The page; sections that were not `found` are those of the page `before`."""
-    heading = "\n## "
-    kept = {part.partition("\n")[0]: heading[1:] + part for part in before.split(heading)[1:]}
-    found = {**{title: text.rstrip() + "\n" for title, text in kept.items()}, **found}
-    titles = [task.title for task in TASKS.values() if task.title in found]
-    return "\n".join(["# Fine-tuning\n", HOW, *(found[title] for title in titles)])
+    titles = [task.title for task in TASKS.values()]
+    sections = {**sections_of(before), **found}
+    if strange := sections.keys() - set(titles):
+        raise SystemExit(f"{PAGE.name} has sections of no task, which would be lost: {strange}")
+    return "\n".join(["# Fine-tuning\n", HOW, *(sections[t] for t in titles if t in sections)])
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """The sections of a page by their titles."""
+    parts = page.split("\n## ")[1:]
+    return {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts}
 
 
 def section(task: Task, rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -190,7 +192,8 @@ def section(task: Task, rows: list[dict[str, Any]]) -> Iterator[str]:
     yield (
         f"Measured {' and '.join(sorted({one['date'] for one in rows}))} in "
         f"{sum(one['seconds'] for one in rows) / 60:.0f} minutes, one thread, PyTorch "
-        f"{torch.__version__}. Float networks, {len(of_float)} seeds: "
+        f"{' and '.join(sorted({one['torch'] for one in rows}))}. Float networks, "
+        f"{len(of_float)} seeds: "
         f"{spread(list(of_float.values()))}.\n"
     )
     yield from table(rows, task.methods)
@@ -226,7 +229,7 @@ def main() -> int:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--validate", action="store_true", help="hold a fifth of training out")
     parser.add_argument("--results", type=Path, help="JSON of what is measured already, kept up")
-    parser.add_argument("--write", action="store_true", help="write docs/finetune.md")
+    parser.add_argument("--write", action="store_true", help="write them into docs/finetune.md")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     given = parser.parse_args()
     if not 1 <= given.seeds <= len(zoo.SEEDS):
@@ -234,6 +237,7 @@ def main() -> int:
     part = given.methods or given.seeds < len(zoo.SEEDS)
     if given.write and (part or given.validate):
         parser.error("--write takes all methods and seeds of a task, measured on test data")
+    page({}, PAGE.read_text())
     torch.set_num_threads(1)
     results: list[dict[str, Any]] = []
     if given.results and given.results.exists():
@@ -252,6 +256,7 @@ def main() -> int:
     found = sections([one for one in asked_for if one["task"] in given.tasks])
     print(json.dumps(results, indent=1) if given.json else page(found))
     if given.write:
+        # Another run may have written its sections meanwhile.
         PAGE.write_text(page(found, PAGE.read_text()))
     return 0
 

@@ -1,7 +1,7 @@
 """Every compression method on two networks: accuracy, bits, operations, cycles, area, RTL.
 
     python benchmarks/bench_methods.py [METHOD ...] [--tasks digits mnist1d] [--seeds 3]
-        [--frames 2] [--no-synth] [--results FILE.json] [--finetuned FILE.json] [--write]
+        [--frames 2] [--no-synth] [--results FILE.json] [--finetuned FILE.json ...] [--write]
 
 Accuracy is that of the exact integer program on test data, for three float networks that differ in
 their seed alone, without fine-tuning; calibration reads some training inputs, activations take 8
@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -175,10 +176,10 @@ def measure(task: str, name: str, seeds: int, frames: int, synthesised: bool) ->
 Trained = Mapping[tuple[str, str], Sequence[float]]
 
 
-def finetuned(file: Path | None) -> Trained:
+def finetuned(files: Sequence[Path]) -> Trained:
     """Accuracies on test data after fine-tuning, by task and method: results of bench_finetune."""
     found: dict[tuple[str, str], list[float]] = {}
-    for one in json.loads(file.read_text()) if file else []:
+    for one in chain.from_iterable(json.loads(file.read_text()) for file in files):
         if not one["validate"]:
             found.setdefault((one["task"], one["method"]), []).append(one["after"])
     return found
@@ -284,7 +285,9 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=2, help="frames in RTL (default: 2)")
     parser.add_argument("--no-synth", action="store_true", help="leave the area out")
     parser.add_argument("--results", type=Path, help="JSON of what is measured already, kept up")
-    parser.add_argument("--finetuned", type=Path, help="results of bench_finetune.py")
+    parser.add_argument(
+        "--finetuned", type=Path, nargs="+", default=[], help="results of bench_finetune.py"
+    )
     parser.add_argument("--write", action="store_true", help="write docs/methods.md")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args()

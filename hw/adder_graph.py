@@ -178,6 +178,8 @@ def adder_graph(weights: Ints, lo: Ints, hi: Ints) -> Graph:
 
     The same matrix and ranges give the same graph.
     """
+    if not lo.shape == hi.shape == weights.shape[1:]:
+        raise ValueError(f"ranges of {lo.shape} and {hi.shape} inputs for {weights.shape} weights")
     key = (a.astype(np.int64).tobytes() for a in (weights, lo, hi))
     return _graph(*key, len(weights))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,13 +38,13 @@ from bitwright.models.layers import (
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network, Node
 from bitwright.models.train import straight
-from bitwright.models.train.augment import shifted, warped
 from bitwright.models.train.distil import hint, logits
 from bitwright.models.train.finetune import (
     Options,
     finetune,
     model_of,
     reals_of,
+    shifted,
     train,
 )
 from bitwright.models.train.form import form
@@ -171,7 +172,7 @@ def off_ties(one):
 
 
 def agree(one, x: np.ndarray, name: str = "int8") -> tuple[float, float, float]:
-    """How often rounded values are the program's, how often answers, how far off scores are at most.
+    """How often rounded values and answers are the program's, and how far off scores are at most.
 
     Answers count where the best score is clear of the next by a fiftieth of the scores' spread; the
     last is in that spread.
@@ -429,25 +430,6 @@ def test_frames_are_shifted_by_whole_pixels():
     assert {int(one.argmax()) for one in square[..., 0]} > {0, 1, 5}
 
 
-def test_frames_are_warped_about_their_centre_in_whole_steps():
-    rng = torch.Generator().manual_seed(0)
-    x = torch.zeros(300, 9, 9, 1)
-    x[:, 4, 4] = x[:, 4, 7] = 4.0
-    found = warped(x, 0.3, 0.5, rng)[..., 0]
-    assert torch.equal(found / 0.5, (found / 0.5).round())
-    assert found.min() >= 0
-    assert found.max() <= 4
-    assert bool((found[:, 4, 4] > 2).all()), "the centre stays"
-    places = {divmod(int(one[:, 6:].argmax()), 3) for one in found}
-    assert {3, 4, 5} <= {row for row, _ in places} <= {2, 3, 4, 5, 6}
-    assert len({column for _, column in places}) > 1
-    assert torch.equal(warped(x, 0.0, 0.5, rng), x)
-    line = torch.arange(1.0, 10).reshape(1, 1, 9, 1).repeat(50, 1, 1, 1)
-    stretched = warped(line, 0.3, 1.0, rng)[:, 0, :, 0]
-    assert bool((stretched[:, 4] == 5).all())
-    assert len({tuple(one.tolist()) for one in stretched}) > 5
-
-
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
@@ -500,6 +482,20 @@ def test_layers_that_training_does_not_know_are_refused():
         assert str(caught.value) == wanted
 
 
+@pytest.mark.parametrize("bits", [1, 8])
+def test_what_diverges_is_said_in_its_epoch(bits):
+    """Behind the first sign nothing of it is seen."""
+    x, y = data()
+    floats = network(np.random.default_rng(1))
+    first = draft(floats, x, "bwnh", bits)
+    stem, *others = first.network.nodes
+    stem = replace(stem, layer=replace(stem.layer, bias=np.full_like(stem.layer.bias, 1e300)))
+    first = replace(first, network=replace(first.network, nodes=(stem, *others)))
+    with pytest.raises(ProgramError) as caught:
+        train(first, floats, x, y, Options(epochs=2, batch=32))
+    assert str(caught.value) == ("training diverged in epoch 1, at a rate of 0.002; lower the rate")
+
+
 def test_bad_options_are_refused():
     for option, wanted in (
         ({"teacher": 1.5}, "teacher as a number from 0 to 1, not 1.5"),
@@ -508,3 +504,18 @@ def test_bad_options_are_refused():
         with pytest.raises(ProgramError) as caught:
             Options(**option)
         assert str(caught.value) == f"fine-tuning takes {wanted}"
+
+
+def test_a_task_that_is_measured_anew_leaves_the_sections_of_others(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "benchmarks")
+    import bench_finetune as bench
+
+    before = bench.PAGE.read_text()
+    assert bench.page({}, before) == before
+    title = bench.TASKS["binary"].title
+    after = bench.page({title: f"## {title}\n\nnew\n"}, before)
+    assert bench.sections_of(after) == {
+        **bench.sections_of(before), title: f"## {title}\n\nnew\n"
+    }  # fmt: skip
+    with pytest.raises(SystemExit, match="sections of no task"):
+        bench.page({}, before + "\n## Letters\n\n1 %\n")

@@ -24,7 +24,6 @@ from ..lower import NONE
 from ..network import Network, fold_batch_norm
 from ..program import Execute, Program
 from . import distil, ffn, lowrank, pruning, qcnn, winograd  # noqa: F401 - makes their forms known
-from .augment import shifted, warped
 from .held import Score, evidence, parted
 from .model import Model, check_layers
 from .start import BITS_LEAST, Draft, draft, scores_of
@@ -40,10 +39,10 @@ class Options:
 
     teacher: the share of the loss that is the float network's answers, softened by `temperature`;
     the rest are the labels.  hint: the weight of its activations beside that.  shift: frames (H, W,
-    C) move by up to so many pixels, along axes longer than that, zeros moving in.  warp: they turn,
-    stretch and shear by up to such a share.  hold: the share of the frames that is not trained on
-    and judges whether training helped: if not, the result is the start, compressed by all frames.
-    With activations of one bit nothing is held back, as the start is no result there.
+    C) move by up to so many pixels, along axes longer than that, zeros moving in.  hold: the share
+    of the frames that is not trained on and judges whether training helped: if not, the result is
+    the start, compressed by all frames.  With activations of one bit nothing is held back, as the
+    start is no result there.
     """
 
     epochs: int = 20
@@ -53,15 +52,14 @@ class Options:
     temperature: float = 4.0
     hint: float = 0.0
     shift: int = 0
-    warp: float = 0.0
     hold: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
         limits = {
             "epochs": (0, 10**6), "rate": (0, 1), "batch": (2, 10**6), "teacher": (0, 1),
-            "temperature": (1e-3, 1e3), "hint": (0, 1e6), "shift": (0, 1000), "warp": (0, 0.5),
-            "hold": (0, 0.9), "seed": (0, 2**63),
+            "temperature": (1e-3, 1e3), "hint": (0, 1e6), "shift": (0, 1000), "hold": (0, 0.9),
+            "seed": (0, 2**63),
         }  # fmt: skip
         for item in fields(self):
             least, most = limits[item.name]
@@ -222,13 +220,14 @@ class _Training:
             total = 0.0
             for part in torch.randperm(len(x), generator=self.rng).tensor_split(parts):
                 optimiser.zero_grad()
-                loss = self.loss(self.altered(x[part]), y[part])
+                loss = self.loss(shifted(x[part], options.shift, self.rng), y[part])
                 loss.backward()
                 optimiser.step()
                 self.student.clip()
                 schedule.step()
                 total += float(loss.detach()) / parts
-            if not np.isfinite(total):
+            # Behind signs a loss is finite whatever came before them.
+            if not all(bool(one.isfinite().all()) for one in self.student.parameters()):
                 raise ProgramError(
                     f"training diverged in epoch {epoch + 1}, at a rate of {options.rate:g}; "
                     "lower the rate"
@@ -236,12 +235,6 @@ class _Training:
             if time.monotonic() - told > TELL_SECONDS or epoch == options.epochs - 1:
                 told = time.monotonic()
                 self.tell(f"epoch {epoch + 1} of {options.epochs}: loss {total:.4f}")
-
-    def altered(self, x: Tensor) -> Tensor:
-        """Frames that are new in each epoch."""
-        step = float(self.student.step or 1.0)
-        x = warped(x, self.options.warp, step, self.rng)
-        return shifted(x, self.options.shift, self.rng)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """What labels, the teacher's answers and its activations have against the student."""
@@ -258,3 +251,17 @@ class _Training:
             hints = [distil.hint(own[a], wanted[b]) for a, b in self.pairs]
             loss = loss + options.hint * torch.stack(hints).mean()
         return loss
+
+
+def shifted(x: Tensor, most: int, rng: torch.Generator) -> Tensor:
+    """Move each frame (N, H, W, C) by whole pixels, up to `most`, along axes longer than that."""
+    for axis in (1, 2) if most and x.ndim == 4 else ():
+        size = x.shape[axis]
+        if size > most:
+            around = (0, 0, most, most) if axis == 2 else (0, 0, 0, 0, most, most)
+            start = torch.randint(0, 2 * most + 1, (len(x), 1), generator=rng)
+            places = (start + torch.arange(size)).reshape(len(x), *[1] * (axis - 1), size)
+            shape = [len(x), *x.shape[1:]]
+            index = places.reshape(*places.shape, *[1] * (4 - places.ndim)).expand(shape)
+            x = F.pad(x, around).gather(axis, index)
+    return x
