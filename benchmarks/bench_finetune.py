@@ -80,7 +80,7 @@ TASKS = {
         "Digits by the shape of the zoo's digits-binary (64-64-128-128), one bit throughout",
         Options(),
         Options(),
-        Options(epochs=1500, shift=1, rate=2e-2, teacher=1.0),
+        Options(epochs=700, shift=1, rate=2e-2, teacher=1.0),
         ("bwnh/1",),
     ),
 }
