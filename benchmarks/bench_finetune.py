@@ -190,8 +190,7 @@ def section(task: Task, rows: list[dict[str, Any]]) -> Iterator[str]:
     of_float = {one["seed"]: one["float"] for one in rows}
     yield f"## {task.title}\n"
     yield (
-        f"Measured {' and '.join(sorted({one['date'] for one in rows}))} in "
-        f"{sum(one['seconds'] for one in rows) / 60:.0f} minutes, one thread, PyTorch "
+        f"Measured {' and '.join(sorted({one['date'] for one in rows}))}, one thread, PyTorch "
         f"{' and '.join(sorted({one['torch'] for one in rows}))}. Float networks, "
         f"{len(of_float)} seeds: "
         f"{spread(list(of_float.values()))}.\n"
