@@ -17,7 +17,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -160,45 +160,45 @@ them.
 """
 
 
-def sections(results: list[dict[str, Any]]) -> dict[str, str]:
-    """The section of each task measured, as Markdown, by its title."""
+def sections(results: list[dict[str, Any]], methods: Sequence[str] = ()) -> dict[str, str]:
+    """The section of each task measured, as Markdown, by its title; of its methods, or of these."""
     found = {}
     for name, task in TASKS.items():
-        own = [one for one in results if one["task"] == name and one["method"] in task.methods]
+        shown = methods or task.methods
+        own = [one for one in results if one["task"] == name and one["method"] in shown]
         if own:
-            found[task.title] = "\n".join(section(task, own))
+            found[task.title] = "\n".join(section(task.title, own, shown))
     return found
 
 
 def page(found: dict[str, str], before: str = "") -> str:
     """The page; sections that were not `found` are those of the page `before`."""
     titles = [task.title for task in TASKS.values()]
-    sections = {**sections_of(before), **found}
-    if strange := sections.keys() - set(titles):
+    whole = {**sections_of(before), **found}
+    if strange := whole.keys() - set(titles):
         raise SystemExit(f"{PAGE.name} has sections of no task, which would be lost: {strange}")
-    return "\n".join(["# Fine-tuning\n", HOW, *(sections[t] for t in titles if t in sections)])
+    return "\n".join(["# Fine-tuning\n", HOW, *(whole[one] for one in titles if one in whole)])
 
 
-def sections_of(page: str) -> dict[str, str]:
+def sections_of(text: str) -> dict[str, str]:
     """The sections of a page by their titles."""
-    parts = page.split("\n## ")[1:]
+    parts = text.split("\n## ")[1:]
     return {part.partition("\n")[0]: f"## {part.rstrip()}\n" for part in parts}
 
 
-def section(task: Task, rows: list[dict[str, Any]]) -> Iterator[str]:
+def section(title: str, rows: list[dict[str, Any]], methods: Sequence[str]) -> Iterator[str]:
     """One task: how it was measured, its float networks, its methods."""
     of_float = {one["seed"]: one["float"] for one in rows}
-    yield f"## {task.title}\n"
+    yield f"## {title}\n"
     yield (
         f"Measured {' and '.join(sorted({one['date'] for one in rows}))}, one thread, PyTorch "
         f"{' and '.join(sorted({one['torch'] for one in rows}))}. Float networks, "
-        f"{len(of_float)} seeds: "
-        f"{spread(list(of_float.values()))}.\n"
+        f"{len(of_float)} seeds: {spread(list(of_float.values()))}.\n"
     )
-    yield from table(rows, task.methods)
+    yield from table(rows, methods)
 
 
-def table(rows: list[dict[str, Any]], methods: tuple[str, ...]) -> Iterator[str]:
+def table(rows: list[dict[str, Any]], methods: Sequence[str]) -> Iterator[str]:
     """The methods of one task."""
     yield "| method | kbit | before | after | seeds |"
     yield "| --- | --- | --- | --- | --- |"
@@ -236,7 +236,8 @@ def main() -> int:
     part = given.methods or given.seeds < len(zoo.SEEDS)
     if given.write and (part or given.validate):
         parser.error("--write takes all methods and seeds of a task, measured on test data")
-    page({}, PAGE.read_text())
+    if given.write:
+        page({}, PAGE.read_text())  # Whether it can be written, before hours of measuring.
     torch.set_num_threads(1)
     results: list[dict[str, Any]] = []
     if given.results and given.results.exists():
@@ -252,7 +253,7 @@ def main() -> int:
         if given.results:
             given.results.write_text(json.dumps(results, indent=1))
     asked_for = [one for one in results if one["validate"] == given.validate]
-    found = sections([one for one in asked_for if one["task"] in given.tasks])
+    found = sections([one for one in asked_for if one["task"] in given.tasks], given.methods)
     print(json.dumps(results, indent=1) if given.json else page(found))
     if given.write:
         # Another run may have written its sections meanwhile.

@@ -120,6 +120,12 @@ def test_long_rows_are_their_matrix(grid: Grid):
     assert max(depths) == depth_of(weights)
 
 
+def test_ranges_are_those_of_the_columns():
+    weights, (lo, hi) = np.ones((3, 5), np.int64), ends(4, signed(4))
+    with pytest.raises(ValueError, match="inputs for"):
+        adder_graph(weights, lo, hi)
+
+
 def test_ranges_are_attained():
     """Of every node, by brute force over all inputs."""
     graph = adder_graph(matrix(4, 3, signed(5), 2), np.array([-2, 0, -3]), np.array([1, 3, -1]))

@@ -171,8 +171,8 @@ def off_ties(one):
     return replace(one, network=replace(one.network, nodes=tuple(nodes)))
 
 
-def agree(one, x: np.ndarray, name: str = "int8") -> tuple[float, float, float]:
-    """How often rounded values and answers are the program's, and how far off scores are at most.
+def agree(one, x: np.ndarray, name: str = "int8") -> tuple[float, float, np.ndarray]:
+    """How often rounded values and answers are the program's, and how far off each score is.
 
     Answers count where the best score is clear of the next by a fiftieth of the scores' spread; the
     last is in that spread.
@@ -194,7 +194,7 @@ def agree(one, x: np.ndarray, name: str = "int8") -> tuple[float, float, float]:
     found = program.output_border.real(program(x))
     clear = np.sort(scores, 1)[:, -1] - np.sort(scores, 1)[:, -2] > 0.02 * scores.std()
     answers = (found.argmax(1) == scores.argmax(1))[clear].mean()
-    return min(same), answers, float(np.abs(found - scores).max() / scores.std())
+    return min(same), answers, np.abs(found - scores) / scores.std()
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])
@@ -209,7 +209,7 @@ def test_the_program_computes_what_was_trained(name, bits):
         # Thresholds are exact; a multiplier of 16 bits misses some values beside a tie.
         assert same >= (0.9 if bits == 8 else 1)
         assert answers == 1
-        assert off < (0.1 if bits == 8 else 0.001)
+        assert off.max() < (0.1 if bits == 8 else 0.001)
 
 
 @pytest.mark.parametrize("name", ["ffn", "svd", "spatial", "tucker"])
@@ -222,8 +222,10 @@ def test_roundings_between_factors_cost_little_of_what_was_trained(name):
     for one in first, trained:
         same, answers, off = agree(one, x, name)
         assert same > 0.5
-        assert answers >= 0.95
-        assert off < 0.06
+        # Scores that are each off by so much may turn an answer that is clear by twice as much.
+        assert answers >= 0.97
+        assert off.max() < 0.06
+        assert np.sqrt((off**2).mean()) < 0.02
     weight = trained.weights["wide"]
     assert isinstance(weight, Factorised | Factors)
     doubled = {"scale": 2 * weight.scale} if isinstance(weight, Factorised) else {
@@ -493,7 +495,7 @@ def test_what_diverges_is_said_in_its_epoch(bits):
     first = replace(first, network=replace(first.network, nodes=(stem, *others)))
     with pytest.raises(ProgramError) as caught:
         train(first, floats, x, y, Options(epochs=2, batch=32))
-    assert str(caught.value) == ("training diverged in epoch 1, at a rate of 0.002; lower the rate")
+    assert str(caught.value) == "training diverged in epoch 1, at a rate of 0.002; lower the rate"
 
 
 def test_bad_options_are_refused():

@@ -227,7 +227,8 @@ class _Training:
                 schedule.step()
                 total += float(loss.detach()) / parts
             # Behind signs a loss is finite whatever came before them.
-            if not all(bool(one.isfinite().all()) for one in self.student.parameters()):
+            whole = all(bool(one.isfinite().all()) for one in self.student.parameters())
+            if not (whole and np.isfinite(total)):
                 raise ProgramError(
                     f"training diverged in epoch {epoch + 1}, at a rate of {options.rate:g}; "
                     "lower the rate"
