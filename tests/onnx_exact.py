@@ -104,6 +104,12 @@ class Exact:
         rounding = self.rounding and self.rounding.moved(move)
         return Exact(as_object(move(self.count)), self.unit, self.kind, rounding)
 
+    def differs(self, other: Exact) -> Array:
+        """Where the values of two tensors of one shape are not the same."""
+        assert self.shape == other.shape, f"shapes {self.shape} and {other.shape}"
+        unit = common_unit(self, other)
+        return np.asarray(self.in_unit(unit) != other.in_unit(unit), dtype=bool)
+
     def in_unit(self, unit: Fraction) -> Array:
         factor = self.unit / unit
         assert factor.denominator == 1
@@ -157,6 +163,14 @@ def common_unit(*tensors: Exact) -> Fraction:
     units = [tensor.unit for tensor in tensors]
     under = lcm(*(unit.denominator for unit in units))
     return Fraction(gcd(*(int(unit * under) for unit in units)), under)
+
+
+def joined(parts: list[Exact]) -> Exact:
+    """Tensors of one kind, one after the other along the first axis."""
+    if len(parts) == 1:
+        return parts[0]
+    unit = common_unit(*parts)
+    return Exact(np.concatenate([part.in_unit(unit) for part in parts]), unit, parts[0].kind)
 
 
 def add(a: Exact, b: Exact, sign: int = 1) -> Exact:

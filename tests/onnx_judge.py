@@ -1,17 +1,20 @@
 """What the tests of the ONNX importer share: small graphs, and whether a program equals the oracle.
 
-The judge never looks at floats: a program's integers become fractions by its border, and the oracle
-gives fractions.
+The judge never looks at floats: a program's integers become exact numbers by its border, and the
+oracle gives such.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import lcm
 from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 from onnx_build import QONNX, Array, Builder
-from onnx_oracle import run
+from onnx_exact import Exact
+from onnx_oracle import run, run_exactly
 
 from bitwright.models.onnx.load import Imported, imported
 from bitwright.models.onnx.read import parse
@@ -130,18 +133,21 @@ def refusal(model: ModelProto) -> str:
     return found.obstacles[0]
 
 
-def reals(program: Program, integers: Array) -> Array:
-    """A program's outputs as fractions, in the model's own layout, before the host's finish."""
+def reals(program: Program, integers: Array) -> Exact:
+    """A program's outputs in real numbers, in the model's own layout, before the host's finish."""
     border = program.output_border
-    scale, offset = np.array(border.scale, object), np.array(border.offset, object)
-    return border.outward(integers.astype(object) * scale + offset, program.output)
+    unit = Fraction(1, lcm(*(one.denominator for one in (*border.scale, *border.offset))))
+    scale, offset = (
+        np.array([int(one / unit) for one in ends], object)
+        for ends in (border.scale, border.offset)
+    )
+    return Exact(border.outward(integers.astype(object) * scale + offset, program.output), unit)
 
 
 def differing(program: Program, model: ModelProto, x: Array) -> int:
     """How many values of the kernels' answer differ from the oracle's; the shape must not."""
-    wanted, got = run(model, x), reals(program, kernels.run(program, program.accept(x)))
-    assert got.shape == wanted.shape, f"{got.shape} for {wanted.shape}"
-    return int((got != wanted).sum())
+    got = reals(program, kernels.run(program, program.accept(x)))
+    return int(got.differs(run_exactly(model, x)).sum())
 
 
 def assert_exact(program: Program, model: ModelProto, x: Array, defined: int = 4) -> None:
@@ -149,13 +155,11 @@ def assert_exact(program: Program, model: ModelProto, x: Array, defined: int = 4
     integers = program.accept(x)
     got = kernels.run(program, integers)
     np.testing.assert_array_equal(program(integers[:defined]), got[:defined])
-    wanted = run(model, x)
-    ours = reals(program, got)
-    assert ours.shape == wanted.shape
-    wrong = np.argwhere(ours != wanted)
+    ours, wanted = reals(program, got), run_exactly(model, x)
+    wrong = np.argwhere(ours.differs(wanted))
     assert not len(wrong), (
-        f"{len(wrong)} of {wanted.size} differ, first at {wrong[0].tolist()}: "
-        f"{ours[tuple(wrong[0])]} for {wanted[tuple(wrong[0])]}"
+        f"{len(wrong)} of {wanted.count.size} differ, first at {wrong[0].tolist()}: "
+        f"{ours.array()[tuple(wrong[0])]} for {wanted.array()[tuple(wrong[0])]}"
     )
 
 
