@@ -77,10 +77,10 @@ TASKS = {
         tuple(one for one in METHODS if one not in bench_methods.TASKS["mnist1d"].without),
     ),
     "binary": Task(
-        "Digits by the shape of the zoo's digits-binary (64-64-128-128), one bit throughout",
+        "Digits by a network of 64-64-256-512 filters, one bit throughout",
         Options(),
         Options(),
-        Options(epochs=700, shift=1, rate=2e-2, teacher=1.0),
+        Options(epochs=300, shift=1, rate=2e-2, teacher=1.0, noise=0.2),
         ("bwnh/1",),
     ),
 }
@@ -142,6 +142,8 @@ install 'bitwright[train]'`) and saves an exact integer program. In Python: `bit
   (ffn), words under fixed indices (qcnn), integers under a fixed mask (pruning), integer factors
   (low rank). Steps of activations are learned as well. The loss is that of the labels and of the
   float network's softened answers, with its activations as hints where `--hint` asks for them.
+- In front of the signs of 1-bit activations stands noise (`--noise`), so that they turn by chance
+  where a value is near 0, and the network learns to keep values away from there.
 - A tenth of the training data is held back to judge: where training did not help, the result is the
   start, compressed by all of them. With activations of one bit nothing is.
 - Afterwards the batch-norm statistics are estimated anew behind the compressed layers.

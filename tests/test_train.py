@@ -432,6 +432,29 @@ def test_frames_are_shifted_by_whole_pixels():
     assert {int(one.argmax()) for one in square[..., 0]} > {0, 1, 5}
 
 
+def test_noise_is_added_in_front_of_signs_while_training_alone():
+    x, _ = data()
+    student = model_of(draft(network(np.random.default_rng(1)), x, "bwnh", 1))
+    reals = torch.from_numpy(x).double()
+    quiet = student(reals)
+    loud = []
+    for seed in (0, 0, 1):
+        with student.noisy(0.5, torch.Generator().manual_seed(seed)):
+            loud.append(student(reals))
+    name, before = next(
+        (node.name, quiet[node.inputs[0]])
+        for node in student.network.nodes
+        if isinstance(node.layer, Sign)
+    )
+    turned = [(one[name] != quiet[name]).double() for one in loud]
+    assert torch.equal(turned[0], turned[1])
+    assert not torch.equal(turned[0], turned[2])
+    # The nearer to 0, the more often.
+    near = before.abs() < 0.25
+    assert float(turned[0][near].mean()) > 0.3 > 0.15 > float(turned[0][~near].mean()) > 0
+    assert torch.equal(student(reals)[name], quiet[name])
+
+
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
@@ -442,6 +465,13 @@ def test_frames_are_shifted_by_whole_pixels():
         (
             {"y": np.full(96, 4)},
             "labels are classes from 0 to 3, and these span 4..4; give those of this network",
+        ),
+        (
+            {"options": Options(epochs=1, noise=0.5)},
+            (
+                "noise is added in front of signs, and this network has none; leave the noise at "
+                "0, or train activations of 1 bit"
+            ),
         ),
         (
             {"x": np.zeros((0, 6, 6, 1), int), "y": np.zeros(0, int)},

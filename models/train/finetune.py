@@ -25,7 +25,7 @@ from ..network import Network, fold_batch_norm
 from ..program import Execute, Program
 from . import distil, ffn, lowrank, pruning, qcnn, winograd  # noqa: F401 - makes their forms known
 from .held import Score, evidence, parted
-from .model import Model, check_layers
+from .model import Model, Signed, check_layers
 from .start import BITS_LEAST, Draft, draft, scores_of
 from .statistics import settle
 
@@ -39,10 +39,11 @@ class Options:
 
     teacher: the share of the loss that is the float network's answers, softened by `temperature`;
     the rest are the labels.  hint: the weight of its activations beside that.  shift: frames (H, W,
-    C) move by up to so many pixels, along axes longer than that, zeros moving in.  hold: the share
-    of the frames that is not trained on and judges whether training helped: if not, the result is
-    the start, compressed by all frames.  With activations of one bit nothing is held back, as the
-    start is no result there.
+    C) move by up to so many pixels, along axes longer than that, zeros moving in.  noise: the
+    deviation of what is added in front of signs, whose gradients live within -1..1; for activations
+    of one bit.  hold: the share of the frames that is not trained on and judges whether training
+    helped: if not, the result is the start, compressed by all frames.  With activations of one bit
+    nothing is held back, as the start is no result there.
     """
 
     epochs: int = 20
@@ -52,14 +53,15 @@ class Options:
     temperature: float = 4.0
     hint: float = 0.0
     shift: int = 0
+    noise: float = 0.0
     hold: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:
         limits = {
             "epochs": (0, 10**6), "rate": (0, 1), "batch": (2, 10**6), "teacher": (0, 1),
-            "temperature": (1e-3, 1e3), "hint": (0, 1e6), "shift": (0, 1000), "hold": (0, 0.9),
-            "seed": (0, 2**63),
+            "temperature": (1e-3, 1e3), "hint": (0, 1e6), "shift": (0, 1000),
+            "noise": (0, 1e3), "hold": (0, 0.9), "seed": (0, 2**63),
         }  # fmt: skip
         for item in fields(self):
             least, most = limits[item.name]
@@ -144,7 +146,7 @@ def train(
         reals = torch.from_numpy(reals_of(first, x)).float()
         student.float()
         run = _Training(student, teacher, options, progress or (lambda _: None))
-        with deterministic():
+        with deterministic(), student.noisy(options.noise, run.rng):
             run.run(reals, labels)
         student.double()
         settle(student, reals)
@@ -205,6 +207,11 @@ class _Training:
             raise ProgramError(
                 "hints compare rounded activations inside the network, and it has none; leave the "
                 "hint at 0"
+            )
+        if options.noise and not any(isinstance(one, Signed) for one in student.parts.values()):
+            raise ProgramError(
+                "noise is added in front of signs, and this network has none; leave the noise at "
+                "0, or train activations of 1 bit"
             )
         self.rng = torch.Generator().manual_seed(options.seed)
 

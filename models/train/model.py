@@ -11,7 +11,8 @@ rounded, so that branches of unequal steps meet as the lowering has it (`Lowerin
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import singledispatch
 from typing import NamedTuple
@@ -79,6 +80,22 @@ class Model(nn.Module):
         for one in self.parts.values():
             if isinstance(one, Weighted):
                 one.form.clip()
+
+    @contextmanager
+    def noisy(self, noise: float, rng: torch.Generator) -> Iterator[None]:
+        """Signs are those of disturbed values inside: +1 with a chance that rises with the value.
+
+        noise: the deviation.  So a network learns to keep values away from 0, and the slope of the
+        chance is what a straight-through gradient stands for (arXiv 1308.3432).
+        """
+        signs = [one for one in self.parts.values() if isinstance(one, Signed)]
+        for one in signs:
+            one.noise, one.rng = noise, rng
+        try:
+            yield
+        finally:
+            for one in signs:
+                one.noise = 0.0
 
     def result(self) -> tuple[Network, dict[str, Weight]]:
         """The network as it is now, and its exact weights."""
@@ -183,11 +200,20 @@ class Rounded(Part):
 
 
 class Signed(Part):
-    """A sign; its step stays, as the scales of the weights that read it are trained."""
+    """A sign; its step stays, as the scales of the weights that read it are trained.
+
+    noise: the deviation of what `Model.noisy` adds in front of it, drawn from rng.
+    """
+
+    noise = 0.0
+    rng: torch.Generator | None = None
 
     def forward(self, *values: Value) -> Value:
-        step = values[0].x.new_tensor(self.start.step)
-        return Value(step * activation_signs(values[0].x), step)
+        x = values[0].x
+        step = x.new_tensor(self.start.step)
+        if self.noise:
+            x = x + self.noise * torch.randn(x.shape, generator=self.rng, dtype=x.dtype)
+        return Value(step * activation_signs(x), step)
 
 
 class Joined(Part):

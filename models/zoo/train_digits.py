@@ -127,8 +127,8 @@ class Block(NamedTuple):
 
 
 CNN_BLOCKS = (Block(16, 3, 1, 1), Block(32, 3, 1, 2), Block(64, 3, 1, 2))
-WIDE_BLOCKS = (Block(64, 3, 0, 1), Block(64, 3, 0, 1), Block(128, 3, 0, 1), Block(128, 2, 0, 1))
-"""The shape of `BinaryNet`: the teacher of networks of one bit."""
+WIDE_BLOCKS = (Block(64, 3, 0, 1), Block(64, 3, 0, 1), Block(256, 3, 0, 1), Block(512, 2, 0, 1))
+"""`BinaryNet` with more filters at the end, where they cost least: the teacher of one bit."""
 
 
 class FloatNet(nn.Module):
@@ -179,7 +179,7 @@ class FloatNet(nn.Module):
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "cnn": lambda: FloatNet(CNN_BLOCKS, 2 * 2 * 64),
-    "wide": lambda: FloatNet(WIDE_BLOCKS, 128),
+    "wide": lambda: FloatNet(WIDE_BLOCKS, WIDE_BLOCKS[-1].channels),
     "binary": BinaryNet,
 }
 

@@ -224,8 +224,9 @@ class LookupConv:
             channels=spaces * size,
             order=None if natural else order,
             words=cut.astype(np.int8, order="C").view(np.int16),
-            starts=starts.astype(np.int16),
-            offsets=offsets.astype(np.uint16 if offsets.max() < 2**16 else np.uint32),
+            # Of another order, each pass would copy them.
+            starts=starts.astype(np.int16, order="C"),
+            offsets=offsets.astype(np.uint16 if offsets.max() < 2**16 else np.uint32, order="C"),
             stretch=_stretch(lows, highs),
             plan=plan,
         )
