@@ -31,6 +31,7 @@ from bench_methods import spread
 from bitwright.models import zoo
 from bitwright.models.classes import top_1
 from bitwright.models.lower import quantise
+from bitwright.models.zoo.train_digits import WIDE_BLOCKS
 from bitwright.sim import kernels
 from bitwright.training import Options, finetune
 
@@ -39,6 +40,7 @@ METHODS = (*(name for name in bench_methods.METHODS if "maddness" not in name), 
 """All that can be trained; maddness is found by calibration alone."""
 COARSE = {"sign", "bwnh-symmetric", "bwnh", "ffn:rank=0.5", "prune-group"}
 """Weights far from their best at the start; others are trained gently, so as not to lose it."""
+FILTERS = "-".join(str(block.channels) for block in WIDE_BLOCKS)
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,17 @@ TASKS = {
         "Handwritten digits (1,347 images to train, 450 to test), networks of the zoo",
         Options(epochs=20, shift=1, rate=1e-4, teacher=1.0),
         Options(epochs=20, shift=1, rate=5e-3, teacher=0.9),
-        Options(epochs=300, shift=1, rate=2e-2, teacher=0.9),
+        Options(epochs=300, shift=1, rate=2e-2, teacher=0.9, noise=0.2),
     ),
     "mnist1d": Task(
         "MNIST-1D (4,000 sequences to train, 1,000 to test), a CNN of three convolutions",
         Options(epochs=20, shift=2, rate=1e-4, teacher=1.0),
         Options(epochs=20, shift=2, rate=5e-3, teacher=0.9),
-        Options(epochs=100, shift=2, rate=2e-2, teacher=0.9),
+        Options(epochs=100, shift=2, rate=2e-2, teacher=0.9, noise=0.2),
         tuple(one for one in METHODS if one not in bench_methods.TASKS["mnist1d"].without),
     ),
     "binary": Task(
-        "Digits by a network of 64-64-256-512 filters, one bit throughout",
+        f"Digits by a network of {FILTERS} filters, one bit throughout",
         Options(),
         Options(),
         Options(epochs=300, shift=1, rate=2e-2, teacher=1.0, noise=0.2),
@@ -95,7 +97,8 @@ def asked(task: str, name: str, seed: int, validate: bool) -> dict[str, Any]:
     method, _, one_bit = name.partition("/")
     options = replace(TASKS[task].options(method, bool(one_bit)), seed=seed)
     return {
-        "task": task, "method": name, "seed": seed, "validate": validate, "options": asdict(options)
+        "task": task, "title": TASKS[task].title, "method": name, "seed": seed,
+        "validate": validate, "options": asdict(options),
     }  # fmt: skip
 
 
@@ -142,8 +145,8 @@ install 'bitwright[train]'`) and saves an exact integer program. In Python: `bit
   (ffn), words under fixed indices (qcnn), integers under a fixed mask (pruning), integer factors
   (low rank). Steps of activations are learned as well. The loss is that of the labels and of the
   float network's softened answers, with its activations as hints where `--hint` asks for them.
-- In front of the signs of 1-bit activations stands noise (`--noise`), so that they turn by chance
-  where a value is near 0, and the network learns to keep values away from there.
+- In front of the signs of 1-bit activations stands noise where `--noise` asks for it, so that they
+  turn by chance where a value is near 0; all rows of 1-bit activations below have it.
 - A tenth of the training data is held back to judge: where training did not help, the result is the
   start, compressed by all of them. With activations of one bit nothing is.
 - Afterwards the batch-norm statistics are estimated anew behind the compressed layers.

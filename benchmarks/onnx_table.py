@@ -2,10 +2,10 @@
 
     python benchmarks/onnx_table.py [--write]
 
-Each model is imported; its program's kernels are compared with the rational oracle of the tests in
-exact fractions, and its Verilog with the program's definition, every value and every cycle.  RTL
-runs in batches of designs: networks under Verilator, node cases under Icarus.  --write stores the
-table as docs/onnx_table.md.
+Each model is imported; its program's kernels are compared with the rational oracle of the tests,
+exactly, and its Verilog with the program's definition, every value and every cycle.  RTL runs in
+batches of designs: networks under Verilator, node cases under Icarus.  --write stores the table as
+docs/onnx_table.md.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ HEAD = """# ONNX: what is imported, and whether it is exact
 Measured on {day} on one machine ({machine})
 by `python benchmarks/onnx_table.py --write`, in {minutes} minutes.
 
-- Exact in Numba: every value of {numba} frames equals the rational oracle's, as fractions.
+- Exact in Numba: every value of {numba} frames equals the rational oracle's.
 - Exact in RTL: every value and every cycle of every stream is as promised, for {rtl} frames of each
   network under Verilator, and for their own data of the node cases under Icarus.
 

@@ -28,7 +28,7 @@ TRAINING: dict[str, tuple[type, str]] = {
     "temperature": (float, "softens what the float network says (default: 4)"),
     "hint": (float, "weight of the float network's activations (default: 0)"),
     "shift": (int, "images move by up to so many pixels (default: 0)"),
-    "noise": (float, "deviation of what is added in front of signs (default: 0)"),
+    "noise": (float, "deviation of noise in front of 1-bit activations (default: 0)"),
     "hold": (float, "share of the inputs that judges whether training helped (default: 0.1)"),
     "seed": (int, "the same seed gives the same program (default: 0)"),
 }

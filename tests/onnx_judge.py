@@ -14,7 +14,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 from onnx_build import QONNX, Array, Builder
 from onnx_exact import Exact
-from onnx_oracle import run, run_exactly
+from onnx_oracle import run, run_in_units
 
 from bitwright.models.onnx.load import Imported, imported
 from bitwright.models.onnx.read import parse
@@ -147,7 +147,7 @@ def reals(program: Program, integers: Array) -> Exact:
 def differing(program: Program, model: ModelProto, x: Array) -> int:
     """How many values of the kernels' answer differ from the oracle's; the shape must not."""
     got = reals(program, kernels.run(program, program.accept(x)))
-    return int(got.differs(run_exactly(model, x)).sum())
+    return int(got.differs(run_in_units(model, x)).sum())
 
 
 def assert_exact(program: Program, model: ModelProto, x: Array, defined: int = 4) -> None:
@@ -155,7 +155,7 @@ def assert_exact(program: Program, model: ModelProto, x: Array, defined: int = 4
     integers = program.accept(x)
     got = kernels.run(program, integers)
     np.testing.assert_array_equal(program(integers[:defined]), got[:defined])
-    ours, wanted = reals(program, got), run_exactly(model, x)
+    ours, wanted = reals(program, got), run_in_units(model, x)
     wrong = np.argwhere(ours.differs(wanted))
     assert not len(wrong), (
         f"{len(wrong)} of {wanted.count.size} differ, first at {wrong[0].tolist()}: "

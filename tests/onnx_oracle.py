@@ -4,6 +4,7 @@ Constants are the rational numbers that their floats are, every operator is comp
 rounds only where, and as, it says it does.  It knows nothing of bitwright and judges its importer.
 
     run(model, x)                             the output, for frames x of shape (N, ...)
+    run_in_units(model, x)                    the same, as whole numbers of one unit
     trace(model, x, names)                    tensors on the way, and what they were before rounding
     first_difference(model, x, theirs)        where another executor's tensors first differ
 
@@ -35,13 +36,16 @@ def run(model: Model, x: Array) -> Array:
 
     A model whose batch is fixed at B is run on B frames at a time.
     """
-    return run_exactly(model, x).array()
+    return run_in_units(model, x).array()
 
 
-def run_exactly(model: Model, x: Array) -> Exact:
-    """What `run` returns, in its own unit: fractions of all values take time."""
+def run_in_units(model: Model, x: Array) -> Exact:
+    """What `run` returns, as whole numbers of one unit: fractions of all values take time."""
     loaded = load(model)
-    return joined([values[loaded.outputs[0]] for values in loaded.runs(x)])
+    found = joined([values[loaded.outputs[0]] for values in loaded.runs(x)])
+    if found.integral:
+        found.integers()  # Raises where they are none.
+    return found
 
 
 @dataclass(frozen=True, eq=False)

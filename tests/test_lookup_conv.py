@@ -292,3 +292,15 @@ def test_refuses_other_inputs(x, message):
     conv = LookupConv.pack(**fitting() | {"grid": Grid(0, 9)})
     with refuses(message):
         conv(x)
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
+def test_the_kernel_reads_in_order(kernel):
+    """It would copy what lies in another order, in each pass."""
+    places = Places((5, 5), kernel)
+    for groups, spaces in ((1, 1), (1, 4), (2, 3)):
+        rng = np.random.default_rng(groups)
+        _, *packed = operands(rng, places, Grid(0, 255), spaces=spaces, groups=groups)
+        conv = LookupConv.pack(places, Grid(0, 255), *packed, groups)
+        for array in (conv.words, conv.starts, conv.offsets):
+            assert array.flags.c_contiguous

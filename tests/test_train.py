@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="fine-tuning is the optional extra 'train': no torch")
 
 from bitwright import cli, training
+from bitwright.commands import TRAINING
 from bitwright.models import saved
 from bitwright.models.activations import Quantize, Sign, Tanh
 from bitwright.models.compress.ffn import Factorised
@@ -37,6 +38,7 @@ from bitwright.models.layers import (
 )
 from bitwright.models.lower import quantise
 from bitwright.models.network import Network, Node
+from bitwright.models.train import finetune as training_loop
 from bitwright.models.train import straight
 from bitwright.models.train.distil import hint, logits
 from bitwright.models.train.finetune import (
@@ -49,6 +51,7 @@ from bitwright.models.train.finetune import (
 )
 from bitwright.models.train.form import form
 from bitwright.models.train.held import parted
+from bitwright.models.train.model import Signed
 from bitwright.models.train.start import draft, scores_of
 from bitwright.models.train.statistics import settle
 
@@ -432,10 +435,10 @@ def test_frames_are_shifted_by_whole_pixels():
     assert {int(one.argmax()) for one in square[..., 0]} > {0, 1, 5}
 
 
-def test_noise_is_added_in_front_of_signs_while_training_alone():
+def test_noise_turns_signs_near_0():
     x, _ = data()
-    student = model_of(draft(network(np.random.default_rng(1)), x, "bwnh", 1))
-    reals = torch.from_numpy(x).double()
+    first = draft(network(np.random.default_rng(1)), x, "bwnh", 1)
+    student, reals = model_of(first), torch.from_numpy(reals_of(first, x))
     quiet = student(reals)
     loud = []
     for seed in (0, 0, 1):
@@ -455,6 +458,36 @@ def test_noise_is_added_in_front_of_signs_while_training_alone():
     assert torch.equal(student(reals)[name], quiet[name])
 
 
+def test_training_is_disturbed_and_what_follows_it_is_not(monkeypatch):
+    x, y = data()
+    floats = network(np.random.default_rng(1))
+    first = draft(floats, x, "bwnh", 1)
+    loud = list[bool]()
+
+    def settled(model, reals):
+        loud.append(any(one.noise for one in model.parts.values() if isinstance(one, Signed)))
+        settle(model, reals)
+
+    monkeypatch.setattr(training_loop, "settle", settled)
+    once, again, quiet = (
+        train(first, floats, x, y, Options(epochs=2, noise=noise)).weights
+        for noise in (0.5, 0.5, 0)
+    )
+    assert loud == [False] * 3
+    for name, weight in once.items():
+        assert np.array_equal(weight.dense(), again[name].dense())
+    assert any((weight.dense() != quiet[name].dense()).any() for name, weight in once.items())
+
+
+def test_the_command_line_takes_every_option():
+    assert [item.name for item in fields(Options)] == list(TRAINING)
+    for item in fields(Options):
+        kind, text = TRAINING[item.name]
+        assert kind.__name__ == item.type
+        stated = text.partition("default: ")[2].rstrip(")")
+        assert float(stated) == item.default
+
+
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
@@ -468,10 +501,7 @@ def test_noise_is_added_in_front_of_signs_while_training_alone():
         ),
         (
             {"options": Options(epochs=1, noise=0.5)},
-            (
-                "noise is added in front of signs, and this network has none; leave the noise at "
-                "0, or train activations of 1 bit"
-            ),
+            "noise stands in front of activations of 1 bit, and these have 8; leave the noise at 0",
         ),
         (
             {"x": np.zeros((0, 6, 6, 1), int), "y": np.zeros(0, int)},

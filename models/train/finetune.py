@@ -25,7 +25,7 @@ from ..network import Network, fold_batch_norm
 from ..program import Execute, Program
 from . import distil, ffn, lowrank, pruning, qcnn, winograd  # noqa: F401 - makes their forms known
 from .held import Score, evidence, parted
-from .model import Model, Signed, check_layers
+from .model import Model, check_layers
 from .start import BITS_LEAST, Draft, draft, scores_of
 from .statistics import settle
 
@@ -40,8 +40,8 @@ class Options:
     teacher: the share of the loss that is the float network's answers, softened by `temperature`;
     the rest are the labels.  hint: the weight of its activations beside that.  shift: frames (H, W,
     C) move by up to so many pixels, along axes longer than that, zeros moving in.  noise: the
-    deviation of what is added in front of signs, whose gradients live within -1..1; for activations
-    of one bit.  hold: the share of the frames that is not trained on and judges whether training
+    deviation of what is added in front of the signs of 1-bit activations, whose gradients live
+    within -1..1.  hold: the share of the frames that is not trained on and judges whether training
     helped: if not, the result is the start, compressed by all frames.  With activations of one bit
     nothing is held back, as the start is no result there.
     """
@@ -95,6 +95,11 @@ def finetune(
     frames = network.accept(x)
     # Before the long part: what would be refused behind it.
     check_layers(network)
+    if options.noise and activation_bits >= BITS_LEAST:
+        raise ProgramError(
+            f"noise stands in front of activations of 1 bit, and these have {activation_bits}; "
+            "leave the noise at 0"
+        )
     labels = _labels(y, frames, network)
     # With activations of one bit the start is no result that could be kept.
     judges = activation_bits >= BITS_LEAST and options.epochs > 0
@@ -207,11 +212,6 @@ class _Training:
             raise ProgramError(
                 "hints compare rounded activations inside the network, and it has none; leave the "
                 "hint at 0"
-            )
-        if options.noise and not any(isinstance(one, Signed) for one in student.parts.values()):
-            raise ProgramError(
-                "noise is added in front of signs, and this network has none; leave the noise at "
-                "0, or train activations of 1 bit"
             )
         self.rng = torch.Generator().manual_seed(options.seed)
 

@@ -85,8 +85,8 @@ class Model(nn.Module):
     def noisy(self, noise: float, rng: torch.Generator) -> Iterator[None]:
         """Signs are those of disturbed values inside: +1 with a chance that rises with the value.
 
-        noise: the deviation.  So a network learns to keep values away from 0, and the slope of the
-        chance is what a straight-through gradient stands for (arXiv 1308.3432).
+        noise: the deviation; what stands in front of signs starts with root mean square 1.  As the
+        stochastic neurons of arXiv 1308.3432, with normal noise.
         """
         signs = [one for one in self.parts.values() if isinstance(one, Signed)]
         for one in signs:

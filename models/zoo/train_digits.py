@@ -128,7 +128,7 @@ class Block(NamedTuple):
 
 CNN_BLOCKS = (Block(16, 3, 1, 1), Block(32, 3, 1, 2), Block(64, 3, 1, 2))
 WIDE_BLOCKS = (Block(64, 3, 0, 1), Block(64, 3, 0, 1), Block(256, 3, 0, 1), Block(512, 2, 0, 1))
-"""`BinaryNet` with more filters at the end, where they cost least: the teacher of one bit."""
+"""`BinaryNet` with more filters where one costs few operations: the teacher of one bit."""
 
 
 class FloatNet(nn.Module):

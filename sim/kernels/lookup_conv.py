@@ -224,7 +224,7 @@ class LookupConv:
             channels=spaces * size,
             order=None if natural else order,
             words=cut.astype(np.int8, order="C").view(np.int16),
-            # Of another order, each pass would copy them.
+            # Of 1x1 windows they come in other orders, and the kernel would copy them.
             starts=starts.astype(np.int16, order="C"),
             offsets=offsets.astype(np.uint16 if offsets.max() < 2**16 else np.uint32, order="C"),
             stretch=_stretch(lows, highs),
