@@ -64,6 +64,19 @@ def write_rtl(design: Design) -> Rtl:
     return write_component(Accelerator(design), identifier(design.program.name), taps)
 
 
+@contextmanager
+def _no_collection() -> Generator[None]:
+    """Let Python not look for garbage in graphs that all live: it takes a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_no_collection()
 def write_component(elaboratable: Any, name: str, keep: Iterable[str] = ()) -> Rtl:
     """Return the Verilog of any component that has a signature; its top module is `name`.
 
@@ -71,7 +84,7 @@ def write_component(elaboratable: Any, name: str, keep: Iterable[str] = ()) -> R
     Raises `RtlilError` for what has no plain Verilog-2005 (`Print`, `Assert`, foreign instances).
     """
     roms = Roms()
-    with _no_collection(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         # Amaranth truncates a constant or memory word that does not fit, with a warning only.
         warnings.simplefilter("error")
         text = amaranth_rtlil.convert(elaboratable, name=name, platform=roms, emit_src=False)
@@ -90,18 +103,6 @@ def write_component(elaboratable: Any, name: str, keep: Iterable[str] = ()) -> R
         written.append(writer.text())
         memories |= writer.files
     return Rtl(name, "\n".join(written), memories)
-
-
-@contextmanager
-def _no_collection() -> Generator[None]:
-    """Let Python not look for garbage in graphs that all live: it takes a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Roms:
