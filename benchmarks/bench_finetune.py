@@ -41,6 +41,7 @@ METHODS = (*(name for name in bench_methods.METHODS if "maddness" not in name), 
 COARSE = {"sign", "bwnh-symmetric", "bwnh", "ffn:rank=0.5", "prune-group"}
 """Weights far from their best at the start; others are trained gently, so as not to lose it."""
 FILTERS = "-".join(str(block.channels) for block in WIDE_BLOCKS)
+"""Of the network of one bit throughout: results by other filters are no answer."""
 
 
 @dataclass(frozen=True)
